@@ -1,0 +1,68 @@
+namespace Delivery.ObjectStore;
+
+/// <summary>What a store knows of one version of one object.</summary>
+/// <param name="Key">The object's key.</param>
+/// <param name="Length">Bytes.</param>
+/// <param name="Version">Opaque and unique per write of the key (an ETag, a generation); compare for equality only.</param>
+/// <param name="ContentType">Media type as written.</param>
+/// <param name="Sha256">Lower-case hex digest of the whole object, or null when the store does not know it.</param>
+/// <param name="LastModified">When this version was committed, UTC.</param>
+public sealed record ObjectInfo(ObjectKey Key, long Length, string Version, string ContentType, string? Sha256, DateTimeOffset LastModified);
+
+/// <summary>A part of an object.</summary>
+/// <param name="Offset">First byte, from 0.</param>
+/// <param name="Length">Bytes wanted, at least 1; a range that runs past the end is cut there. <see cref="long.MaxValue"/> means up to the end.</param>
+public readonly record struct ObjectRange(long Offset, long Length);
+
+/// <summary>An open object. Dispose it, also when the content was not read to its end.</summary>
+public sealed class ObjectRead(ObjectInfo info, long offset, long length, Stream content) : IAsyncDisposable
+{
+    /// <summary>The version that the content belongs to; its <see cref="ObjectInfo.Length"/> is the whole object's.</summary>
+    public ObjectInfo Info { get; } = info;
+
+    /// <summary>Where <see cref="Content"/> starts in the object.</summary>
+    public long Offset { get; } = offset;
+
+    /// <summary>How many bytes <see cref="Content"/> gives; a stream that ends earlier is a fault of the store.</summary>
+    public long Length { get; } = length;
+
+    /// <summary>The bytes, forward only.</summary>
+    public Stream Content { get; } = content;
+
+    public ValueTask DisposeAsync() => Content.DisposeAsync();
+}
+
+/// <summary>How to write an object.</summary>
+public sealed record ObjectWrite
+{
+    /// <summary>Media type, stored with the object.</summary>
+    public required string ContentType { get; init; }
+
+    /// <summary>What must be true of the object that is there now; default: anything.</summary>
+    public WritePrecondition Precondition { get; init; }
+
+    /// <summary>When set, a content of another length is refused with <see cref="StoreError.LengthMismatch"/>.</summary>
+    public long? ExpectedLength { get; init; }
+
+    /// <summary>When set (lower-case hex), a content of another digest is refused with <see cref="StoreError.DigestMismatch"/>.</summary>
+    public string? ExpectedSha256 { get; init; }
+}
+
+/// <summary>RFC 9110 §13.1.1 and §13.1.2, as object stores implement them for writes.</summary>
+public readonly record struct WritePrecondition
+{
+    private WritePrecondition(bool absent, string? version) => (MustBeAbsent, MustMatchVersion) = (absent, version);
+
+    /// <summary>No condition.</summary>
+    public static WritePrecondition None => default;
+
+    /// <summary>Create only: fails when the key exists (<c>If-None-Match: *</c>, generation 0).</summary>
+    public static WritePrecondition Absent => new(true, null);
+
+    /// <summary>Replace only this version (<c>If-Match</c>, <c>ifGenerationMatch</c>).</summary>
+    public static WritePrecondition Version(string version) => new(false, version);
+
+    public bool MustBeAbsent { get; }
+
+    public string? MustMatchVersion { get; }
+}
