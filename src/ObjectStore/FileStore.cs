@@ -25,7 +25,7 @@ public sealed class FileStore : IObjectStore
     public const int CopyBufferSize = 128 * 1024;
 
     /// <summary>
-    /// How often a write or delete starts again because deletes removed its folders meanwhile. Each time takes another delete of the last
+    /// How often a write starts again because deletes removed its folders meanwhile. Each time takes another delete of the last
     /// object of a folder, between two system calls.
     /// </summary>
     private const int MaxVanishedFolders = 1000;
