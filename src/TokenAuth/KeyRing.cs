@@ -135,6 +135,15 @@ public sealed class KeyRing
     internal SigningKey Require(string? keyId) => keyId is null ? _signing : Find(keyId)
         ?? throw new ArgumentException($"The key ring has no key '{keyId}'; it has: {string.Join(", ", _keys.Select(key => $"'{key.Id}'"))}.", nameof(keyId));
 
+    // Of a "keys" object alone: its first key is the signing key, and nobody signs.
+    internal static KeyRing ForVerifying(JsonElement keysObject)
+    {
+        var problems = new List<string>();
+        var keys = new List<SigningKey>();
+        ReadKeys(keysObject, keys, problems);
+        return problems.Count > 0 ? throw new KeyRingException(problems) : new KeyRing([.. keys], keys[0]);
+    }
+
     private static KeyRing Of(SigningKey key) => new([key], key);
 
     private static SigningKey NewKey(string id)

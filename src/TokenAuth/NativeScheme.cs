@@ -79,6 +79,7 @@ public sealed class NativeScheme : ITokenScheme
             & (!token.Has(Claim.Prefix) || token[Claim.Prefix] is ['/', ..]);
         claims = new TokenClaims
         {
+            IsAuthentic = true,
             Expires = expires,
             NotBefore = notBefore,
             KeyId = token[Claim.KeyId],
