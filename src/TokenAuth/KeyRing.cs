@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
@@ -190,7 +191,7 @@ public sealed class KeyRing
 
     private static string? ReadSigning(JsonElement value, List<string> problems)
     {
-        if (value.ValueKind == JsonValueKind.String && TryReadString(value, out var signing))
+        if (value.ValueKind == JsonValueKind.String && TryRead(value.GetString, out var signing))
             return signing;
         problems.Add("'signing' is not a string");
         return null;
@@ -220,7 +221,7 @@ public sealed class KeyRing
                 problems.Add($"the key id '{Shown(id)}' is not at most {MaxKeyIdLength} characters of A-Z a-z 0-9 . _ -");
             else if (!seen.Add(id))
                 problems.Add($"the key id '{id}' stands twice");
-            else if (property.Value.ValueKind != JsonValueKind.String || !property.Value.TryGetBytesFromBase64(out var material))
+            else if (property.Value.ValueKind != JsonValueKind.String || !TryReadBytes(property.Value, out var material))
                 problems.Add($"the key '{id}' is not a string of base64");
             else if (material.Length is 0 or > MaxKeyBytes)
                 problems.Add($"the key '{id}' has {material.Length} bytes, not 1 to {MaxKeyBytes}");
@@ -230,33 +231,29 @@ public sealed class KeyRing
     }
 
     // System.Text.Json throws where a JSON string's escapes make a lone surrogate.
-    private static bool TryReadName(JsonProperty property, out string name)
+    private static bool TryRead<T>(Func<T> read, [NotNullWhen(true)] out T? value)
     {
         try
         {
-            name = property.Name;
-            return true;
+            value = read();
+            return value is not null;
         }
         catch (InvalidOperationException)
         {
-            name = "";
+            value = default;
             return false;
         }
     }
 
-    private static bool TryReadString(JsonElement element, out string value)
+    private static bool TryReadName(JsonProperty property, out string name)
     {
-        try
-        {
-            value = element.GetString() ?? "";
-            return true;
-        }
-        catch (InvalidOperationException)
-        {
-            value = "";
-            return false;
-        }
+        var read = TryRead(() => property.Name, out var text);
+        name = text ?? "";
+        return read;
     }
+
+    private static bool TryReadBytes(JsonElement element, [NotNullWhen(true)] out byte[]? bytes) =>
+        TryRead(() => element.TryGetBytesFromBase64(out var decoded) ? decoded : null, out bytes);
 
     // A misplaced key must not come out as "unknown property": what is not of an id's form is shown by its length only.
     private static string Shown(string text) => IsKeyId(text) && text.Length <= 32 ? text : $"({text.Length} characters)";
