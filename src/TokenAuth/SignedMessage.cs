@@ -18,21 +18,26 @@ internal static class SignedMessage
         written = 0;
         // A URL for a prefix is signed without a path.
         var complete = (token.Has(Claim.Prefix) || TryAppend(path, destination, ref written))
-            && TryAppend(":", destination, ref written)
+            && TryAppend((byte)':', destination, ref written)
             && TryAppend(token.Expires, destination, ref written);
-        var separator = ":";
+        var separator = (byte)':';
         for (var claim = Claim.Country; claim <= Claim.TrackId && complete; claim++)
         {
             if (!token.Has(claim))
                 continue;
-            complete = TryAppend(separator, destination, ref written)
-                && TryAppend(TokenQuery.ClaimNames[(int)claim], destination, ref written)
-                && TryAppend("=", destination, ref written)
-                && TryAppend(token[claim], destination, ref written);
-            separator = "&";
+            complete = TryAppend(separator, destination, ref written) && TryAppend(token.Parameter(claim), destination, ref written);
+            separator = (byte)'&';
         }
 
         return complete;
+    }
+
+    private static bool TryAppend(byte character, Span<byte> destination, ref int written)
+    {
+        if (written == destination.Length)
+            return false;
+        destination[written++] = character;
+        return true;
     }
 
     private static bool TryAppend(ReadOnlySpan<char> text, Span<byte> destination, ref int written)

@@ -47,10 +47,13 @@ internal readonly ref struct TokenQuery
 
     public ReadOnlySpan<char> Signature { get; }
 
-    public bool Has(Claim claim) => _claims[(int)claim].Start.Value > 0;
+    public bool Has(Claim claim) => _claims[(int)claim].End.Value > 0;
 
     /// <summary>The value as on the wire; empty when absent.</summary>
-    public ReadOnlySpan<char> this[Claim claim] => _query[_claims[(int)claim]];
+    public ReadOnlySpan<char> this[Claim claim] => Has(claim) ? Parameter(claim)[(ClaimNames[(int)claim].Length + 1)..] : default;
+
+    /// <summary><c>name=value</c> as on the wire, which is also how it stands in the message; empty when absent.</summary>
+    public ReadOnlySpan<char> Parameter(Claim claim) => _query[_claims[(int)claim]];
 
     /// <summary>Finds the reserved parameters. Fields may be empty where the state is not <see cref="TokenQueryState.Complete"/>.</summary>
     public static TokenQueryState Parse(ReadOnlySpan<char> query, out TokenQuery token)
@@ -64,7 +67,6 @@ internal readonly ref struct TokenQuery
             var parameter = length < 0 ? query[start..] : query.Slice(start, length);
             var equals = parameter.IndexOf('=');
             var name = equals < 0 ? parameter : parameter[..equals];
-            // A value starts after at least one character of name and '=', so a claim that is absent is the one whose range starts at 0.
             var value = (start + equals + 1)..(start + parameter.Length);
             if (name.Length is 2 or 3)
             {
@@ -76,8 +78,9 @@ internal readonly ref struct TokenQuery
                 }
                 else if (ClaimOf(name) is var claim and >= 0)
                 {
-                    malformed |= equals < 0 || claims[claim].Start.Value > 0;
-                    claims[claim] = value;
+                    malformed |= equals < 0 || claims[claim].End.Value > 0;
+                    if (equals >= 0)
+                        claims[claim] = start..(start + parameter.Length);
                 }
             }
             else if (name is ExpiresName)
