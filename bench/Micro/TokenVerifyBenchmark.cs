@@ -8,7 +8,7 @@ namespace Delivery.Bench;
 
 /// <summary>What admitting a signed URL costs, beside the least that a plain implementation could do: one HMAC of a ready message and a compare.</summary>
 [MemoryDiagnoser]
-[SimpleJob(launchCount: 1, warmupCount: 5, iterationCount: 12)]
+[Config(typeof(InProcessConfig))]
 public class TokenVerifyBenchmark
 {
     private const long Now = 1_800_000_000;

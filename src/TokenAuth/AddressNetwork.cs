@@ -1,5 +1,3 @@
-using System.Buffers;
-using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 
@@ -13,9 +11,6 @@ namespace Delivery.TokenAuth;
 internal readonly struct AddressNetwork
 {
     private static readonly UInt128 MappedPrefix = new(0, 0xffff_0000_0000);
-
-    private static readonly SearchValues<char> Digits = SearchValues.Create("0123456789");
-    private static readonly SearchValues<char> HexDigits = SearchValues.Create("0123456789ABCDEFabcdef");
 
     private readonly UInt128 _address;
     private readonly int _prefixLength;
@@ -116,10 +111,17 @@ internal readonly struct AddressNetwork
                 return count <= 8;
             }
 
-            if (group.Length is 0 or > 4 || ++count > 8 || group.ContainsAnyExcept(HexDigits))
+            if (group.Length is 0 or > 4 || ++count > 8)
                 return false;
-            var number = ushort.Parse(group, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
-            value = value << 16 | number;
+            var number = 0;
+            foreach (var c in group)
+            {
+                if (!char.IsAsciiHexDigit(c))
+                    return false;
+                number = number << 4 | RequestTarget.HexDigit(c);
+            }
+
+            value = value << 16 | (uint)number;
             if (colon < 0)
                 return true;
             text = text[(colon + 1)..];
@@ -133,10 +135,16 @@ internal readonly struct AddressNetwork
     private static bool TryParseDecimal(ReadOnlySpan<char> text, int maxDigits, out int value)
     {
         value = 0;
-        // The characters are checked here: .NET's number parsers take trailing NULs.
-        if (text.Length == 0 || text.Length > maxDigits || (text.Length > 1 && text[0] == '0') || text.ContainsAnyExcept(Digits))
+        if (text.Length == 0 || text.Length > maxDigits || (text.Length > 1 && text[0] == '0'))
             return false;
-        value = int.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);
+        // Not int.TryParse, which takes trailing NULs.
+        foreach (var c in text)
+        {
+            if (!char.IsAsciiDigit(c))
+                return false;
+            value = value * 10 + (c - '0');
+        }
+
         return true;
     }
 }

@@ -46,6 +46,9 @@ public static class RequestTarget
         return !HasDotSegment(path) && HasOnlyCanonicalCharacters(path);
     }
 
+    /// <summary>The value of an ASCII hex digit.</summary>
+    internal static int HexDigit(char hex) => char.IsAsciiDigit(hex) ? hex - '0' : (hex | 0x20) - 'a' + 10;
+
     private static bool HasDotSegment(ReadOnlySpan<char> path)
     {
         for (var at = path.IndexOf("/."); at >= 0;)
@@ -101,10 +104,8 @@ public static class RequestTarget
         value = 0;
         if (text is not ['%', var high, var low, ..] || !char.IsAsciiHexDigit(high) || !char.IsAsciiHexDigit(low))
             return false;
-        value = (byte)(Digit(high) << 4 | Digit(low));
+        value = (byte)(HexDigit(high) << 4 | HexDigit(low));
         return true;
-
-        static int Digit(char hex) => char.IsAsciiDigit(hex) ? hex - '0' : (hex | 0x20) - 'a' + 10;
     }
 
     private static bool IsCanonicalQuery(ReadOnlySpan<char> query) =>
