@@ -36,7 +36,8 @@ internal static class PrometheusText
     public static void Write(IBufferWriter<byte> output, MetricFamily family)
     {
         var text = new StringBuilder();
-        text.Append("# HELP ").Append(family.Name).Append(' ').Append(Escape(family.Help, quotes: false)).Append('\n');
+        if (family.Help.Length > 0)
+            text.Append("# HELP ").Append(family.Name).Append(' ').Append(Escape(family.Help, quotes: false)).Append('\n');
         text.Append("# TYPE ").Append(family.Name).Append(' ').Append(family.Kind switch
         {
             MetricKind.Counter => "counter",
