@@ -1,5 +1,5 @@
+using System.Buffers.Binary;
 using System.Net;
-using System.Net.Sockets;
 
 namespace Delivery.TokenAuth;
 
@@ -22,11 +22,7 @@ internal readonly struct AddressNetwork
         Span<byte> bytes = stackalloc byte[16];
         if (client is null || !client.TryWriteBytes(bytes, out var length))
             return false;
-        UInt128 address = 0;
-        foreach (var b in bytes[..length])
-            address = address << 8 | b;
-        if (client.AddressFamily == AddressFamily.InterNetwork)
-            address |= MappedPrefix;
+        var address = length == 4 ? MappedPrefix | BinaryPrimitives.ReadUInt32BigEndian(bytes) : BinaryPrimitives.ReadUInt128BigEndian(bytes);
         // A network of IPv6 wider than the mapped range does not mean all of IPv4.
         if (IsMapped(address) != (IsMapped(_address) && _prefixLength >= 96))
             return false;
@@ -53,7 +49,7 @@ internal readonly struct AddressNetwork
 
         var bits = isV4 ? 32 : 128;
         var prefixLength = bits;
-        if (slash >= 0 && (!TryParseDecimal(text[(slash + 1)..], 3, out prefixLength) || prefixLength > bits))
+        if (slash >= 0 && (!TryParsePrefixLength(text[(slash + 1)..], out prefixLength) || prefixLength > bits))
             return false;
         network = new AddressNetwork(address, prefixLength + 128 - bits);
         return true;
@@ -65,18 +61,28 @@ internal readonly struct AddressNetwork
     private static bool TryParseV4(ReadOnlySpan<char> text, out uint address)
     {
         address = 0;
-        for (var i = 0; i < 4; i++)
+        var number = 0;
+        var digits = 0;
+        var dots = 0;
+        foreach (var c in text)
         {
-            var dot = text.IndexOf('.');
-            if (i < 3 ? dot < 0 : dot >= 0)
-                return false;
-            if (!TryParseDecimal(i < 3 ? text[..dot] : text, 3, out var number) || number > 255)
-                return false;
-            address = address << 8 | (uint)number;
-            text = text[(dot + 1)..];
+            if (c == '.')
+            {
+                if (digits == 0 || ++dots > 3)
+                    return false;
+                address = address << 8 | (uint)number;
+                number = digits = 0;
+            }
+            else
+            {
+                number = number * 10 + (c - '0');
+                if (!char.IsAsciiDigit(c) || number > 255 || (digits++ > 0 && number < 10))
+                    return false;
+            }
         }
 
-        return true;
+        address = address << 8 | (uint)number;
+        return dots == 3 && digits > 0;
     }
 
     // RFC 4291 §2.2: eight groups, one "::" for one or more of them, and the last two may be an IPv4 address. No zone.
@@ -132,10 +138,10 @@ internal readonly struct AddressNetwork
         return true;
     }
 
-    private static bool TryParseDecimal(ReadOnlySpan<char> text, int maxDigits, out int value)
+    private static bool TryParsePrefixLength(ReadOnlySpan<char> text, out int value)
     {
         value = 0;
-        if (text.Length == 0 || text.Length > maxDigits || (text.Length > 1 && text[0] == '0'))
+        if (text.Length == 0 || text.Length > 3 || (text.Length > 1 && text[0] == '0'))
             return false;
         // Not int.TryParse, which takes trailing NULs.
         foreach (var c in text)
