@@ -23,8 +23,11 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
     /// <summary>An edge on the same machine goes first.</summary>
     public const int Niceness = 10;
 
-    /// <summary>Lines kept of a tool's log; older ones are only seen by <see cref="ToolRun.OnLog"/>.</summary>
-    public const int MaxLogLines = 40;
+    /// <summary>
+    /// Lines kept of a tool's log; older ones are only seen by <see cref="ToolRun.OnLog"/>. After its error, ffmpeg still prints about 60 lines of
+    /// statistics.
+    /// </summary>
+    public const int MaxLogLines = 200;
 
     private const int Sigterm = 15;
     private const int ExitBySignal = 128;

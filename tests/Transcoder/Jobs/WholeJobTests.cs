@@ -147,8 +147,9 @@ public sealed class WholeJobTests(SharedFarm shared)
             var samples = await Tool.DecodeAsync(_farm.PathOf(rendition));
             var inner = samples[(samples.Length / 4)..(samples.Length * 3 / 4)];
             var rms = Math.Sqrt(inner.Average(s => (double)s * s));
-            TestContext.Current.TestOutputHelper!.WriteLine($"{rendition.Quality} {rendition.Codec} {20 * Math.Log10(rms / HalfScaleToneRms)}");
-            if (rendition.Quality=="x") Assert.InRange(20 * Math.Log10(rms / HalfScaleToneRms), -0.3, 0.3);
+            // The encoder at 24 kbit/s is itself 0.6 dB off on a bare tone.
+            var tolerance = rendition.Quality == "low" ? 1 : 0.1;
+            Assert.InRange(20 * Math.Log10(rms / HalfScaleToneRms), -tolerance, tolerance);
             Assert.Equal(rendition.Quality == "low" ? 1 : rendition.Codec == "flac" ? channels : 2, rendition.Channels);
         }
     }
