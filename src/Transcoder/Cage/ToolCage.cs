@@ -89,7 +89,9 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
             ExitBySignal + Sigxcpu => ToolEnd.CpuLimit,
             // ffmpeg catches SIGXCPU and ends as if it had been asked to.
             255 when log.Any(line => line.Contains("received signal 24", StringComparison.Ordinal)) => ToolEnd.CpuLimit,
+            // Its answers to SIGTERM, and to the fourth one.
             255 when log.Any(line => line.Contains("received signal", StringComparison.Ordinal)) => ToolEnd.Killed,
+            123 when log.Any(line => line.Contains("system signals, hard exiting", StringComparison.Ordinal)) => ToolEnd.Killed,
             ExitBySignal + Sigxfsz => ToolEnd.FileSizeLimit,
             > ExitBySignal and < ExitBySignal + 65 => ToolEnd.Killed,
             _ => ToolEnd.Exited,
