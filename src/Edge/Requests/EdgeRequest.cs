@@ -437,7 +437,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         Release();
         var last = _end == long.MaxValue ? long.MaxValue : Chunk.IndexOf(_end - 1);
-        _lease = parts.Fills.JoinOrLead(_path!, _key, _object, index, (int)Math.Clamp(last - index + 1, 1, Chunk.MaxRun), refill);
+        _lease = parts.Fills.JoinOrLead(_path!, _key, _object, index, (int)Math.Clamp(last - index, 0, Chunk.MaxRun - 1) + 1, refill);
         if (_lease is null)
             return false;
         if (!_lease.Joined)
