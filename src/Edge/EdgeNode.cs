@@ -136,7 +136,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
         builder.Services.AddRoutingCore();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, options.AdminPort));
-        return builder.Build();
+        var app = builder.Build();
+        app.MapAdmin(metrics, () => stopping() ? ["stopping"] : []);
+        return app;
     }
 
     private static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)

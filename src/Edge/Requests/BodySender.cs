@@ -43,7 +43,7 @@ internal sealed class BodySender
         UnflushedBytes += bytes;
     }
 
-    /// <summary>Hands the bytes to the transport and waits while the client is slow; false when the client is gone.</summary>
+    /// <summary>Needed after the last byte as well: Kestrel by itself flushes headers only. Hands the bytes to the transport and waits while the client is slow; false when the client is gone.</summary>
     public async ValueTask<bool> FlushAsync()
     {
         UnflushedBytes = 0;

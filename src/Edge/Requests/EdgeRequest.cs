@@ -357,7 +357,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             {
                 misses = 0;
                 position += wanted;
-                if (position < _end && _sender.UnflushedBytes >= FlushBytes && !await FlushAsync())
+                if ((position == _end || _sender.UnflushedBytes >= FlushBytes) && !await FlushAsync())
                     return;
                 continue;
             }
@@ -373,7 +373,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 position += sent;
                 // Not held while the client is slow: whoever is slow finds the chunk again, in the hot tier or in the fill.
                 Release();
-                if (position < _end && !await FlushAsync())
+                if (!await FlushAsync())
                     return;
                 continue;
             }
@@ -388,8 +388,6 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 return;
             await lease.WaitAsync(offset, Aborted);
         }
-
-        SeeFirstByte();
     }
 
     private bool TrySendHot(EdgeObject known, long index, int offset, int wanted)
