@@ -5,6 +5,7 @@ using Delivery.Edge.HotTier;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.Edge.Requests;
+using Delivery.Metrics;
 using Delivery.ObjectStore;
 using Delivery.TokenAuth;
 using Microsoft.AspNetCore.Builder;
@@ -28,11 +29,14 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly WebApplication _host;
     private readonly IServer _server;
     private readonly WebApplication _admin;
+    private readonly PrometheusExposition _metrics;
+    private readonly CancellationTokenSource _stopping;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, WebApplication admin, EdgeParts parts, FillBuffers buffers, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, WebApplication admin, PrometheusExposition metrics, CancellationTokenSource stopping,
+        EdgeParts parts, FillBuffers buffers, ILogger log)
     {
-        (_options, _host, _server, _admin, Parts, Buffers, _log) = (options, host, server, admin, parts, buffers, log);
+        (_options, _host, _server, _admin, _metrics, _stopping, Parts, Buffers, _log) = (options, host, server, admin, metrics, stopping, parts, buffers, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -69,16 +73,18 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         var hot = new HotTierStore(options.HotTierBytes, Math.Max(1, buffers.Capacity / 2), logger);
         var objects = new ObjectTable(options.MaxObjects);
+        var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
         var fills = new FillTable(upstream, hot, objects, buffers, options, meter, time, logger);
         meter.Watch(hot, objects, buffers, fills);
         var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, hot, fills, meter, new(options), time, logger);
         var server = host.Services.GetRequiredService<IServer>();
         WebApplication? admin = null;
+        var stopping = new CancellationTokenSource();
         try
         {
             await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
-            admin = BuildAdmin(options, log);
+            admin = BuildAdmin(options, log, metrics, stopping.Token);
             await ListenAsync(() => admin.StartAsync(cancellationToken), options.AdminPort, null);
         }
         catch
@@ -92,11 +98,13 @@ public sealed partial class EdgeNode : IAsyncDisposable
             hot.Dispose();
             buffers.Dispose();
             meter.Dispose();
+            metrics.Dispose();
+            stopping.Dispose();
             keys.Dispose();
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin, parts, buffers, logger);
+        var node = new EdgeNode(options, host, server, admin, metrics, stopping, parts, buffers, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, hot.BudgetBytes >> 20);
         return node;
     }
@@ -106,6 +114,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        // Not ready first, so that balancers send no more.
+        await _stopping.CancelAsync();
         using var drain = new CancellationTokenSource(_options.DrainTimeout);
         await _server.StopAsync(drain.Token);
         await _admin.DisposeAsync();
@@ -115,6 +125,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
+        _metrics.Dispose();
+        _stopping.Dispose();
         Parts.Keys.Dispose();
         LogStopped(_log, Address);
     }
@@ -130,14 +142,14 @@ public sealed partial class EdgeNode : IAsyncDisposable
         return builder.Build();
     }
 
-    private static WebApplication BuildAdmin(EdgeOptions options, ILoggerFactory log)
+    private static WebApplication BuildAdmin(EdgeOptions options, ILoggerFactory log, PrometheusExposition metrics, CancellationToken stopping)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
         builder.Services.AddRoutingCore();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, options.AdminPort));
         var app = builder.Build();
-        app.MapAdmin(metrics, () => stopping() ? ["stopping"] : []);
+        app.MapAdmin(metrics, () => stopping.IsCancellationRequested ? ["stopping"] : []);
         return app;
     }
 
