@@ -53,6 +53,8 @@ internal sealed class EdgeMeter : IDisposable
 
     public long SentBytes => Volatile.Read(ref _sentBytes);
 
+    public long ClientsThatLeft => Volatile.Read(ref _clientLeft);
+
     public long FilledBytes => Volatile.Read(ref _filledBytes);
 
     public long Requests(int statusClass, CacheState state) => Volatile.Read(ref _requests[statusClass * CacheStates.Length + (int)state]);
