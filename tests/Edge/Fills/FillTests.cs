@@ -136,7 +136,7 @@ public sealed class FillTests
         var rest = new byte[content.Length - 1000];
         await client.Stream.ReadExactlyAsync(rest);
         Assert.True(content.AsSpan(1000).SequenceEqual(rest));
-        Assert.Equal(content.Length, edge.Store.BytesRead);
+        Assert.True(content.Length == edge.Store.BytesRead, string.Join("\n", edge.Store.Opens) + $" not admitted {edge.Node.Parts.Hot.NotAdmitted} evicted {edge.Node.Parts.Hot.EvictedBytes}");
     }
 
     [Theory]
@@ -185,9 +185,16 @@ public sealed class FillTests
         using var client = await RawClient.ConnectAsync(edge.Node.Address);
         await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\n\r\n");
         await client.ReadAsync(1000);
-        edge.Time.Advance(TimeSpan.FromSeconds(30));
-        Assert.InRange((await client.ReadToEndAsync()).Length, 0, 100);
-        await Poll.UntilAsync(() => edge.Node.Parts.Meter.Fills(FillOutcome.TimedOut) == 1);
+        // Several times: a request that is just between two pieces when its fill times out leads another one.
+        var rest = client.ReadToEndAsync();
+        while (!rest.IsCompleted)
+        {
+            edge.Time.Advance(TimeSpan.FromSeconds(30));
+            await Task.Delay(5);
+        }
+
+        Assert.InRange((await rest).Length, 0, 100);
+        await Poll.UntilAsync(() => edge.Node.Parts.Meter.Fills(FillOutcome.TimedOut) >= 1);
     }
 
     [Fact]
