@@ -94,7 +94,7 @@ public sealed record EdgeOptions
 
     /// <summary>
     /// Runs requests on the socket's own thread (Kestrel's <c>UnsafePreferInlineScheduling</c>). Default true: a hit never blocks, and fills have
-    /// their own tasks; measured in bench/results.
+    /// their own tasks.
     /// </summary>
     public bool InlineScheduling { get; init; } = true;
 

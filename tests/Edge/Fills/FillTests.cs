@@ -136,7 +136,8 @@ public sealed class FillTests
         var rest = new byte[content.Length - 1000];
         await client.Stream.ReadExactlyAsync(rest);
         Assert.True(content.AsSpan(1000).SequenceEqual(rest));
-        Assert.True(content.Length == edge.Store.BytesRead, string.Join("\n", edge.Store.Opens) + $" not admitted {edge.Node.Parts.Hot.NotAdmitted} evicted {edge.Node.Parts.Hot.EvictedBytes}");
+// A chunk may be filled twice when it was not admitted or was evicted meanwhile; a whole run must not be.
+        Assert.InRange(edge.Store.BytesRead, content.Length, content.Length + (Chunk.MaxRun - 1) * Chunk.SizeBytes);
     }
 
     [Theory]
