@@ -71,7 +71,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var keys = new KeyRingFile(options.KeyRingPath, time);
         var host = BuildHost(options, log);
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
-        var hot = new HotTierStore(options.HotTierBytes, Math.Max(1, buffers.Capacity / 2), logger);
+        // Room for every buffer there is: a chunk that is refused here is filled again by the reader who had not reached it yet, so the bound that
+        // bites first must be the buffers', for which fills wait.
+        var hot = new HotTierStore(options.HotTierBytes, buffers.Capacity, logger);
         var objects = new ObjectTable(options.MaxObjects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
