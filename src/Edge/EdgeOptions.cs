@@ -1,0 +1,157 @@
+using System.Net;
+
+namespace Delivery.Edge;
+
+/// <summary>What an edge node is told. Times and sizes have their reasons beside their defaults; <see cref="Validate"/> gives every error at once.</summary>
+public sealed record EdgeOptions
+{
+    /// <summary>64 MiB: below this the shards have too few pages to keep a margin.</summary>
+    public const long MinHotTierBytes = 64L << 20;
+
+    private const long MaxHotTierBytes = 4L << 40;
+    private const long MinFillBufferBytes = 2L << 20;
+
+    /// <summary>This cache's name in <c>Cache-Status</c> (RFC 9211 §2): a token. Default <c>delivery-edge</c>.</summary>
+    public string EdgeId { get; init; } = "delivery-edge";
+
+    /// <summary>Where listeners connect: an IP address, <c>localhost</c>, or <c>*</c> for every address of the machine (default).</summary>
+    public string Host { get; init; } = "*";
+
+    /// <summary>Plaintext port, HTTP/1.1; 0 = any free one. Default 8080.</summary>
+    public int Port { get; init; } = 8080;
+
+    /// <summary>TLS port, HTTP/1.1 and HTTP/2, open when <see cref="CertificatePath"/> is set; 0 = any free one. Default 8443.</summary>
+    public int TlsPort { get; init; } = 8443;
+
+    /// <summary>PEM file: the certificate, then its chain. Null (default): no TLS.</summary>
+    public string? CertificatePath { get; init; }
+
+    /// <summary>PEM file with the certificate's private key, unencrypted.</summary>
+    public string? CertificateKeyPath { get; init; }
+
+    /// <summary>Admin port (<c>/metrics</c>, <c>/healthz</c>, <c>/readyz</c>), on loopback alone; 0 = any free one. Default 8081.</summary>
+    public int AdminPort { get; init; } = 8081;
+
+    /// <summary>The key ring's JSON file. Required.</summary>
+    public string KeyRingPath { get; init; } = "";
+
+    /// <summary>RAM for chunks, index included: 64 MiB to 4 TiB, default 1 GiB. The process needs this, <see cref="FillBufferBytes"/>, 0.7 KiB per object and some 150 MiB.</summary>
+    public long HotTierBytes { get; init; } = 1L << 30;
+
+    /// <summary>
+    /// RAM for chunks between upstream and hot tier: 2 MiB to 16 GiB, default 64 MiB (512 chunks). At the bound a fill waits for
+    /// <see cref="FillBufferWait"/>; then its requests get 503.
+    /// </summary>
+    public long FillBufferBytes { get; init; } = 64L << 20;
+
+    /// <summary>Objects whose metadata is kept: 16 to 16 Mi, default 65,536 (some 45 MiB). At the bound the least used is evicted; its chunks stay and are found again.</summary>
+    public int MaxObjects { get; init; } = 65_536;
+
+    /// <summary>How long an object's absence upstream is believed: 0 to 1 minute, default 5 s: a track that has just been published must not stay 404.</summary>
+    public TimeSpan AbsentTtl { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>From opening an object upstream to its first byte. Default 5 s: a listener has left by then; then 504.</summary>
+    public TimeSpan UpstreamFirstByteTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>A whole fill of at most 1 MiB, its first byte included. Default 30 s: below 35 KiB/s the upstream is broken, not slow.</summary>
+    public TimeSpan FillTimeout { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How long a fill waits for buffers. Default 2 s; then 503.</summary>
+    public TimeSpan FillBufferWait { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>What <c>Retry-After</c> says with 503 and 504. Default 1 s.</summary>
+    public TimeSpan RetryAfter { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Origins of web pages that may read responses: <c>*</c> (default; a signed URL is the authority, not the page) or a list as in the <c>Origin</c> header.</summary>
+    public IReadOnlyList<string> AllowedOrigins { get; init; } = ["*"];
+
+    /// <summary>Says in <c>Delivery-Token-Verdict</c> why a token was refused. Default off: the reason helps whoever forges.</summary>
+    public bool TokenVerdictHeader { get; init; }
+
+    /// <summary>Connections at once, 1 to 1,000,000; further ones are closed at accept. Default 20,000: one connection costs some 20 KiB idle.</summary>
+    public int MaxConnections { get; init; } = 20_000;
+
+    /// <summary>Requests at once on one HTTP/2 connection. Default 100 (RFC 9113 §5.1.2 recommends no less).</summary>
+    public int MaxStreamsPerConnection { get; init; } = 100;
+
+    /// <summary>An idle connection is closed after this. Default 130 s: longer than a player's pause between ranges and than common balancers' 120 s.</summary>
+    public TimeSpan KeepAliveTimeout { get; init; } = TimeSpan.FromSeconds(130);
+
+    /// <summary>From a request's first byte to the end of its headers. Default 10 s.</summary>
+    public TimeSpan RequestHeadersTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// A reader that takes less than this for longer than <see cref="SlowReaderGrace"/> is disconnected. Default 1,024 bytes/s: a third of the lowest
+    /// rung's bitrate (24 kbit/s).
+    /// </summary>
+    public int MinResponseBytesPerSecond { get; init; } = 1024;
+
+    /// <summary>Default 60 s: a browser's paused element stops reading, and costs no more than one chunk of memory meanwhile.</summary>
+    public TimeSpan SlowReaderGrace { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long stopping waits for responses under way. Default 10 s; then they are aborted.</summary>
+    public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// Runs requests on the socket's own thread (Kestrel's <c>UnsafePreferInlineScheduling</c>). Default true: a hit never blocks, and fills have
+    /// their own tasks.
+    /// </summary>
+    public bool InlineScheduling { get; init; } = true;
+
+    /// <summary>Every error, each naming its key and the accepted range; empty when the options are good.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var errors = new List<string>();
+        Check(EdgeId.Length is > 0 and <= 64 && char.IsAsciiLetter(EdgeId[0]) && EdgeId.All(c => char.IsAsciiLetterOrDigit(c) || "!#$%&'*+-.^_`|~:/".Contains(c, StringComparison.Ordinal)),
+            $"EdgeId '{EdgeId}': a token of 1 to 64 characters that starts with a letter");
+        Check(Host is "*" or "localhost" || IPAddress.TryParse(Host, out _), $"Host '{Host}': an IP address, 'localhost' or '*'");
+        CheckPort(nameof(Port), Port);
+        CheckPort(nameof(TlsPort), TlsPort);
+        CheckPort(nameof(AdminPort), AdminPort);
+        var ports = new List<int> { Port, AdminPort };
+        if (CertificatePath is not null)
+            ports.Add(TlsPort);
+        Check(ports.Where(p => p != 0).Distinct().Count() == ports.Count(p => p != 0), "Port, TlsPort, AdminPort: must differ");
+        Check(KeyRingPath.Length > 0, "KeyRingPath: required");
+        Check((CertificatePath is null) == (CertificateKeyPath is null), "CertificatePath and CertificateKeyPath: both or neither");
+        CheckFile(nameof(CertificatePath), CertificatePath);
+        CheckFile(nameof(CertificateKeyPath), CertificateKeyPath);
+        CheckRange(nameof(HotTierBytes), HotTierBytes, MinHotTierBytes, MaxHotTierBytes);
+        CheckRange(nameof(FillBufferBytes), FillBufferBytes, MinFillBufferBytes, 16L << 30);
+        CheckRange(nameof(MaxObjects), MaxObjects, 16, 16 << 20);
+        CheckTime(nameof(AbsentTtl), AbsentTtl, TimeSpan.Zero, TimeSpan.FromMinutes(1));
+        CheckTime(nameof(UpstreamFirstByteTimeout), UpstreamFirstByteTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(5));
+        CheckTime(nameof(FillTimeout), FillTimeout, UpstreamFirstByteTimeout, TimeSpan.FromMinutes(10));
+        CheckTime(nameof(FillBufferWait), FillBufferWait, TimeSpan.Zero, TimeSpan.FromMinutes(1));
+        CheckTime(nameof(RetryAfter), RetryAfter, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
+        Check(AllowedOrigins.Count > 0 && AllowedOrigins.All(o => o == "*" || IsOrigin(o)) && (AllowedOrigins.Count == 1 || !AllowedOrigins.Contains("*")),
+            "AllowedOrigins: '*' alone, or origins such as https://player.example");
+        CheckRange(nameof(MaxConnections), MaxConnections, 1, 1_000_000);
+        CheckRange(nameof(MaxStreamsPerConnection), MaxStreamsPerConnection, 1, 1000);
+        CheckTime(nameof(KeepAliveTimeout), KeepAliveTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
+        CheckTime(nameof(RequestHeadersTimeout), RequestHeadersTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5));
+        CheckRange(nameof(MinResponseBytesPerSecond), MinResponseBytesPerSecond, 1, 1 << 20);
+        CheckTime(nameof(SlowReaderGrace), SlowReaderGrace, TimeSpan.FromSeconds(2), TimeSpan.FromHours(1));
+        CheckTime(nameof(DrainTimeout), DrainTimeout, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        return errors;
+
+        void Check(bool good, string error)
+        {
+            if (!good)
+                errors.Add(error);
+        }
+
+        void CheckPort(string key, int port) => CheckRange(key, port, 0, 65_535);
+
+        void CheckRange(string key, long value, long min, long max) => Check(value >= min && value <= max, $"{key} {value}: {min} to {max}");
+
+        void CheckTime(string key, TimeSpan value, TimeSpan min, TimeSpan max) => Check(value >= min && value <= max, $"{key} {value}: {min} to {max}");
+
+        void CheckFile(string key, string? path) => Check(path is null || File.Exists(path), $"{key} '{path}': no such file");
+    }
+
+    // RFC 6454 §6.2: an origin as a browser sends it has no path and no trailing slash.
+    private static bool IsOrigin(string text) =>
+        Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is ("http" or "https")
+        && text == uri.GetLeftPart(UriPartial.Authority);
+}

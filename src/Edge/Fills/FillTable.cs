@@ -1,0 +1,297 @@
+using System.Diagnostics;
+using Delivery.Edge.HotTier;
+using Delivery.Edge.Metering;
+using Delivery.Edge.Objects;
+using Delivery.ObjectStore;
+using Microsoft.Extensions.Logging;
+
+namespace Delivery.Edge.Fills;
+
+/// <summary>Every fill under way, by object and chunk: whoever misses a chunk joins its fill or leads a new one.</summary>
+internal sealed partial class FillTable(
+    IObjectStore upstream, HotTierStore hot, ObjectTable objects, FillBuffers buffers, EdgeOptions options, EdgeMeter meter, TimeProvider time, ILogger log)
+    : IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly Dictionary<(string Path, long Index), FillChunk> _chunks = [];
+    private readonly Dictionary<string, Task<Description>> _descriptions = new(StringComparer.Ordinal);
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _running;
+
+    /// <summary>Fills under way.</summary>
+    public int Running => Volatile.Read(ref _running);
+
+    /// <summary>Chunks that can be joined.</summary>
+    public int Joinable
+    {
+        get
+        {
+            lock (_gate)
+                return _chunks.Count;
+        }
+    }
+
+    /// <summary>
+    /// Joins the fill of a chunk, or leads one of up to <paramref name="run"/> chunks; null when the chunk is in the hot tier by now, or (for an unknown
+    /// object) its metadata is known by now: look again.
+    /// </summary>
+    /// <param name="refill">The chunk is to be filled even if the hot tier seems to hold it.</param>
+    public FillLease? JoinOrLead(string path, ObjectKey key, EdgeObject? known, long chunk, int run, bool refill = false)
+    {
+        Debug.Assert(run is > 0 and <= Chunk.MaxRun);
+        Fill fill;
+        lock (_gate)
+        {
+            if (_chunks.TryGetValue((path, chunk), out var present))
+            {
+                // A fill of another version (the object was replaced meanwhile) is waited for like any other: the request finds the versions
+                // different when it looks at the lease's entry, and plans anew.
+                present.References++;
+                return new(this, present, joined: true);
+            }
+
+            // A chunk leaves this table after it has entered the hot tier, so not being here and not being there means that nobody fills it.
+            if (known is null ? objects.TryFind(path, time.GetUtcNow(), out _) : !refill && known.IsIn(hot, chunk))
+                return null;
+
+            var length = 1;
+            while (length < run && !_chunks.ContainsKey((path, chunk + length)) && (known is null || IsWanted(known, chunk + length)))
+                length++;
+            var reserved = buffers.TryReserve(length);
+            fill = new Fill(path, key, known, chunk, Math.Max(1, reserved)) { Reserved = reserved };
+            for (var i = 0; i < fill.Chunks.Length; i++)
+            {
+                fill.Chunks[i] = new(fill, i) { References = 1, Buffer = reserved > 0 ? buffers.Take() : null };
+                _chunks.Add((path, chunk + i), fill.Chunks[i]);
+            }
+
+            fill.Chunks[0].References++;
+            _running++;
+        }
+
+        // Detached: the fill lives by its own deadline, whatever becomes of the request that led it.
+        _ = Task.Run(() => RunAsync(fill));
+        return new(this, fill.Chunks[0], joined: false);
+    }
+
+    /// <summary>Reads an object's metadata; requests that ask at once share one answer.</summary>
+    public Task<Description> DescribeAsync(string path, ObjectKey key)
+    {
+        lock (_gate)
+        {
+            if (_descriptions.TryGetValue(path, out var present))
+                return present;
+            _running++;
+            return _descriptions[path] = Task.Run(() => RunDescribeAsync(path, key));
+        }
+    }
+
+    /// <summary>Cancels what is under way and returns when all of it has ended.</summary>
+    public async Task StopAsync()
+    {
+        await _stopping.CancelAsync();
+        lock (_gate)
+        {
+            if (_running == 0)
+                _idle.TrySetResult();
+        }
+
+        await _idle.Task;
+    }
+
+    public void Dispose() => _stopping.Dispose();
+
+    internal void Release(FillChunk chunk)
+    {
+        ChunkBuffer? buffer = null;
+        lock (_gate)
+        {
+            if (--chunk.References == 0)
+                (buffer, chunk.Buffer) = (chunk.Buffer, null);
+        }
+
+        if (buffer is not null)
+            buffers.Return(buffer);
+    }
+
+    private bool IsWanted(EdgeObject entry, long chunk) => chunk < Chunk.CountOf(entry.Length) && !entry.IsIn(hot, chunk);
+
+    private async Task RunAsync(Fill fill)
+    {
+        var outcome = FillOutcome.Unavailable;
+        try
+        {
+            // CancelAfter on a source that was made with a TimeProvider goes by that provider's clock; a linked source would not.
+            using var deadline = new CancellationTokenSource(options.UpstreamFirstByteTimeout, time);
+            using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
+            outcome = await FillAsync(fill, deadline);
+        }
+        catch (Exception exception)
+        {
+            // A detached task has nobody to throw to: every failure becomes an outcome, which its readers map to a status.
+            outcome = OutcomeOf(exception);
+            LogFillFailed(log, fill.Path, fill.FirstChunk, outcome, exception);
+        }
+        finally
+        {
+            Settle(fill, outcome);
+        }
+    }
+
+    private async Task<FillOutcome> FillAsync(Fill fill, CancellationTokenSource deadline)
+    {
+        // 1. Buffers, when there were none at once.
+        if (fill.Reserved == 0 && !await ReserveAsync(fill))
+            return FillOutcome.NoBuffers;
+
+        // 2. One call upstream gives both metadata and bytes.
+        var started = time.GetTimestamp();
+        deadline.CancelAfter(options.UpstreamFirstByteTimeout);
+        var range = new ObjectRange(fill.FirstChunk * Chunk.SizeBytes, (long)fill.Chunks.Length * Chunk.SizeBytes);
+        await using var read = await upstream.OpenReadAsync(fill.Key, range, deadline.Token);
+        if (read is null)
+        {
+            objects.Add(EdgeObject.Absent(fill.Path, fill.Key, time.GetUtcNow() + options.AbsentTtl));
+            return FillOutcome.Absent;
+        }
+
+        // 3. Upstream's truth is checked before a byte of it is shown.
+        if (fill.Known is { } known && !known.IsSameVersion(read.Info))
+        {
+            objects.Add(EdgeObject.Present(fill.Path, read.Info));
+            return FillOutcome.Changed;
+        }
+
+        var expected = Math.Min(range.Length, read.Info.Length - range.Offset);
+        if (read.Offset != range.Offset || read.Length != expected || expected <= 0)
+            return FillOutcome.Contradictory;
+        var entry = fill.Known ?? objects.Add(EdgeObject.Present(fill.Path, read.Info));
+        fill.Opened(entry);
+
+        // 4. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
+        var left = expected;
+        foreach (var chunk in fill.Chunks)
+        {
+            var room = chunk.Buffer!.Content[..(int)Math.Min(left, Chunk.SizeBytes)];
+            while (room.Length > 0)
+            {
+                var count = await read.Content.ReadAsync(room, deadline.Token);
+                if (count == 0)
+                    return FillOutcome.Truncated;
+                if (left == expected)
+                    deadline.CancelAfter(Later(options.FillTimeout - time.GetElapsedTime(started)));
+                room = room[count..];
+                left -= count;
+                meter.Filled(count);
+                if (left == 0 && await read.Content.ReadAsync(new byte[1], deadline.Token) != 0)
+                    return FillOutcome.Contradictory;
+                fill.Land(count);
+            }
+        }
+
+        return FillOutcome.Completed;
+    }
+
+    // A deadline that has passed already must still be a deadline: a negative time is an error, and -1 ms would mean "never".
+    private static TimeSpan Later(TimeSpan left) => left > TimeSpan.Zero ? left : TimeSpan.Zero;
+
+    private async Task<bool> ReserveAsync(Fill fill)
+    {
+        using var wait = new CancellationTokenSource(options.FillBufferWait, time);
+        using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), wait);
+        try
+        {
+            await buffers.ReserveOneAsync(wait.Token);
+        }
+        catch (OperationCanceledException) when (!_stopping.IsCancellationRequested)
+        {
+            return false;
+        }
+
+        lock (_gate)
+            fill.Chunks[0].Buffer = buffers.Take();
+        fill.Reserved = 1;
+        return true;
+    }
+
+    // The one place where a fill ends, however it ended.
+    private void Settle(Fill fill, FillOutcome outcome)
+    {
+        if (outcome is FillOutcome.Truncated or FillOutcome.Contradictory && fill.Entry is { } doubtful)
+            objects.Remove(doubtful);
+        if (outcome == FillOutcome.Absent && fill.Known is { } gone)
+            objects.Remove(gone);
+        meter.FillEnded(outcome);
+        fill.End(outcome);
+        foreach (var chunk in fill.Chunks)
+        {
+            var length = outcome == FillOutcome.Completed ? fill.Entry!.ChunkLength(chunk.Index) : 0;
+            if (length == 0)
+            {
+                Unregister(chunk);
+                continue;
+            }
+
+            fill.Entry!.HasStoredChunks = true;
+            hot.Admit(new(fill.Entry.ChunkKey(chunk.Index), chunk.Buffer!.Seal(length, fill.Entry.Hash), () => Unregister(chunk)));
+        }
+
+        lock (_gate)
+        {
+            if (--_running == 0 && _stopping.IsCancellationRequested)
+                _idle.TrySetResult();
+        }
+    }
+
+    private void Unregister(FillChunk chunk)
+    {
+        lock (_gate)
+            _chunks.Remove((chunk.Fill.Path, chunk.Index));
+        Release(chunk);
+    }
+
+    private async Task<Description> RunDescribeAsync(string path, ObjectKey key)
+    {
+        try
+        {
+            using var deadline = new CancellationTokenSource(options.UpstreamFirstByteTimeout, time);
+            using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
+            var info = await upstream.FindAsync(key, deadline.Token);
+            var entry = objects.Add(info is null
+                ? EdgeObject.Absent(path, key, time.GetUtcNow() + options.AbsentTtl)
+                : EdgeObject.Present(path, info));
+            return new(info is null ? FillOutcome.Absent : FillOutcome.Completed, entry);
+        }
+        catch (Exception exception)
+        {
+            var outcome = OutcomeOf(exception);
+            LogFillFailed(log, path, 0, outcome, exception);
+            return new(outcome, null);
+        }
+        finally
+        {
+            lock (_gate)
+            {
+                _descriptions.Remove(path);
+                if (--_running == 0 && _stopping.IsCancellationRequested)
+                    _idle.TrySetResult();
+            }
+        }
+    }
+
+    private FillOutcome OutcomeOf(Exception exception) => exception switch
+    {
+        OperationCanceledException => _stopping.IsCancellationRequested ? FillOutcome.Stopped : FillOutcome.TimedOut,
+        StoreException { Error: StoreError.RangeNotSatisfiable } => FillOutcome.PastEnd,
+        StoreException { Error: StoreError.Denied or StoreError.Misconfigured } => FillOutcome.Denied,
+        StoreException { Error: StoreError.Corrupt } => FillOutcome.Contradictory,
+        _ => FillOutcome.Unavailable,
+    };
+
+    [LoggerMessage(1020, LogLevel.Warning, "Fill of {Path} from chunk {Chunk} ended: {Outcome}")]
+    private static partial void LogFillFailed(ILogger logger, string path, long chunk, FillOutcome outcome, Exception exception);
+}
+
+/// <summary>The answer to a question for metadata alone.</summary>
+internal sealed record Description(FillOutcome Outcome, EdgeObject? Entry);

@@ -1,0 +1,56 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using FASTER.core;
+
+namespace Delivery.Edge.HotTier;
+
+/// <summary>Names one chunk of one version of one object: 24 bytes, fixed, so that no length is ever read from the log.</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 8)]
+internal readonly struct ChunkKey(ObjectHash hash, long index) : IEquatable<ChunkKey>
+{
+    public readonly ObjectHash Object = hash;
+
+    /// <summary>The chunk's number in its object: offset divided by <see cref="Chunk.SizeBytes"/>.</summary>
+    public readonly long Index = index;
+
+    /// <summary>
+    /// FASTER takes the bucket from the low bits and a 14-bit tag from the high ones, so every bit must depend on the whole key. The
+    /// object's hash is already uniform; the index is spread by the golden ratio and folded with a multiply (splitmix64's finalizer).
+    /// </summary>
+    public ulong Mix()
+    {
+        var x = Object.Low ^ ((ulong)Index * 0x9E3779B97F4A7C15);
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+        return x ^ (x >> 31);
+    }
+
+    public bool Equals(ChunkKey other) => Object == other.Object && Index == other.Index;
+
+    public override bool Equals(object? obj) => obj is ChunkKey other && Equals(other);
+
+    public override int GetHashCode() => (int)Mix();
+}
+
+/// <summary>128 bits that name one version of one object.</summary>
+internal readonly record struct ObjectHash(ulong High, ulong Low)
+{
+    /// <summary>SHA-256 over the path and the version, cut to 128 bits: no two objects share chunks, whoever chose their names.</summary>
+    public static ObjectHash Of(string path, string version)
+    {
+        // The NUL cannot occur in a path, so (path, version) has one reading.
+        Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
+        SHA256.HashData(Encoding.UTF8.GetBytes($"{path}\0{version}"), digest);
+        return new(BinaryPrimitives.ReadUInt64LittleEndian(digest), BinaryPrimitives.ReadUInt64LittleEndian(digest[8..]));
+    }
+}
+
+/// <summary>FASTER's default comparer boxes; this one is the key's own.</summary>
+internal sealed class ChunkKeyComparer : IFasterEqualityComparer<ChunkKey>
+{
+    public bool Equals(ref ChunkKey k1, ref ChunkKey k2) => k1.Equals(k2);
+
+    public long GetHashCode64(ref ChunkKey k) => (long)k.Mix();
+}

@@ -1,0 +1,98 @@
+using System.Net;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
+
+namespace Delivery.Edge;
+
+/// <summary>Kestrel's limits, each with its reason: step 1 of a request's life.</summary>
+internal static class KestrelSetup
+{
+    // A signed URL with every claim is below 1 KiB; RequestTarget refuses above 8,192 characters, which leaves room for the method and version.
+    private const int MaxRequestLineBytes = 8 * 1024 + 64;
+
+    // Browsers send 1 to 2 KiB of headers; no request needs cookies here.
+    private const int MaxRequestHeadersBytes = 16 * 1024;
+
+    private const int MaxRequestHeaders = 64;
+
+    // A response's flush waits while more than this is unsent; with flushes of one chunk (128 KiB) a slow client holds at most one chunk and
+    // this. A 64 KiB range with its headers stays below, so the most common response never waits.
+    private const int MaxUnsentBytes = 128 * 1024;
+
+    public static void Configure(KestrelServerOptions kestrel, EdgeOptions options)
+    {
+        kestrel.AddServerHeader = false;
+        kestrel.AllowSynchronousIO = false;
+        var limits = kestrel.Limits;
+        limits.MaxConcurrentConnections = options.MaxConnections;
+        limits.MaxConcurrentUpgradedConnections = 0;
+        limits.MaxRequestLineSize = MaxRequestLineBytes;
+        limits.MaxRequestHeadersTotalSize = MaxRequestHeadersBytes;
+        limits.MaxRequestHeaderCount = MaxRequestHeaders;
+        // Requests have no body (refused in step 2), so none is ever buffered.
+        limits.MaxRequestBodySize = 0;
+        limits.MaxRequestBufferSize = MaxRequestHeadersBytes + MaxRequestLineBytes;
+        limits.MaxResponseBufferSize = MaxUnsentBytes;
+        limits.KeepAliveTimeout = options.KeepAliveTimeout;
+        limits.RequestHeadersTimeout = options.RequestHeadersTimeout;
+        limits.MinRequestBodyDataRate = null;
+        limits.MinResponseDataRate = new(options.MinResponseBytesPerSecond, options.SlowReaderGrace);
+        limits.Http2.MaxStreamsPerConnection = options.MaxStreamsPerConnection;
+        // RFC 7541: a table for the few headers that players repeat; Kestrel's default, named because it is memory per connection.
+        limits.Http2.HeaderTableSize = 4096;
+        limits.Http2.MaxRequestHeaderFieldSize = MaxRequestLineBytes;
+        // Requests carry no data, so the smallest windows serve.
+        limits.Http2.InitialConnectionWindowSize = 65_535;
+        limits.Http2.InitialStreamWindowSize = 65_535;
+        limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);
+        limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
+        // Listeners use the URL as signed, so what cannot be a path is for RequestTarget to refuse, not for a host filter.
+        kestrel.AllowAlternateSchemes = false;
+
+        Listen(kestrel, options.Host, options.Port, listen => listen.Protocols = HttpProtocols.Http1);
+        if (options.CertificatePath is null)
+            return;
+        var (certificate, chain) = LoadCertificate(options.CertificatePath, options.CertificateKeyPath!);
+        Listen(kestrel, options.Host, options.TlsPort, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1AndHttp2;
+            listen.UseHttps(new HttpsConnectionAdapterOptions
+            {
+                ServerCertificate = certificate,
+                ServerCertificateChain = chain,
+                // RFC 8996 retires what is older.
+                SslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+                HandshakeTimeout = options.RequestHeadersTimeout,
+            });
+        });
+    }
+
+    private static void Listen(KestrelServerOptions kestrel, string host, int port, Action<ListenOptions> configure)
+    {
+        // Port 0 with "localhost" would mean two addresses and so two ports; one loopback address is meant.
+        if (host == "*")
+            kestrel.ListenAnyIP(port, configure);
+        else if (host == "localhost")
+            kestrel.Listen(IPAddress.Loopback, port, configure);
+        else
+            kestrel.Listen(IPAddress.Parse(host), port, configure);
+    }
+
+    private static (X509Certificate2 Certificate, X509Certificate2Collection Chain) LoadCertificate(string path, string keyPath)
+    {
+        try
+        {
+            var chain = new X509Certificate2Collection();
+            chain.ImportFromPemFile(path);
+            return (X509Certificate2.CreateFromPemFile(path, keyPath), chain);
+        }
+        catch (Exception exception) when (exception is CryptographicException or IOException or UnauthorizedAccessException)
+        {
+            throw new EdgeStartException($"CertificatePath '{path}' with CertificateKeyPath '{keyPath}' is not a PEM certificate with its key: {exception.Message}", exception);
+        }
+    }
+}

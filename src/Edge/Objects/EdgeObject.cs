@@ -1,0 +1,120 @@
+using System.Buffers;
+using System.Globalization;
+using Delivery.Edge.HotTier;
+using Delivery.ObjectStore;
+
+namespace Delivery.Edge.Objects;
+
+/// <summary>What the edge knows of one version of one object, with the header values that every response repeats. Immutable but for hints.</summary>
+internal sealed class EdgeObject
+{
+    private const int FileIdLength = 40;
+
+    private static readonly SearchValues<char> LowerHex = SearchValues.Create("0123456789abcdef");
+
+    private ContentRange? _lastRange;
+
+    private EdgeObject(string path, ObjectKey key, ObjectInfo? info, DateTimeOffset believedUntil)
+    {
+        Path = path;
+        Key = key;
+        BelievedUntil = believedUntil;
+        if (info is null)
+        {
+            ETag = ContentType = "";
+            return;
+        }
+
+        Exists = true;
+        Length = info.Length;
+        Validator = ValidatorOf(path, info, out var etag);
+        ETag = etag;
+        Hash = ObjectHash.Of(path, Validator);
+        ContentType = ContentTypes.For(path, info.ContentType);
+        UnsatisfiedRange = string.Create(CultureInfo.InvariantCulture, $"bytes */{Length}");
+    }
+
+    /// <summary>The path as requested: the cache's key.</summary>
+    public string Path { get; }
+
+    public ObjectKey Key { get; }
+
+    /// <summary>False: upstream has no such object, believed until <see cref="BelievedUntil"/>.</summary>
+    public bool Exists { get; }
+
+    public DateTimeOffset BelievedUntil { get; }
+
+    public long Length { get; }
+
+    public string Validator { get; } = "";
+
+    public string ETag { get; }
+
+    public ObjectHash Hash { get; }
+
+    public string ContentType { get; }
+
+    public string UnsatisfiedRange { get; } = "";
+
+    /// <summary>Whether a chunk of this object was ever admitted: tells "we had a part" from "we had nothing" in <c>Cache-Status</c>.</summary>
+    public bool HasStoredChunks { get; set; }
+
+    /// <summary>Set at use, cleared by the table's clock hand.</summary>
+    public bool Used { get; set; }
+
+    /// <summary>No longer in the table; its slot there is free for the next one.</summary>
+    public bool Removed { get; set; }
+
+    public static EdgeObject Present(string path, ObjectInfo info) => new(path, info.Key, info, DateTimeOffset.MaxValue);
+
+    public static EdgeObject Absent(string path, ObjectKey key, DateTimeOffset believedUntil) => new(path, key, null, believedUntil);
+
+    /// <summary>Whether upstream's description is of the same bytes as this entry.</summary>
+    public bool IsSameVersion(ObjectInfo info) => info.Length == Length && ValidatorOf(Path, info, out _) == Validator;
+
+    public ChunkKey ChunkKey(long index) => new(Hash, index);
+
+    public int ChunkLength(long index) => Chunk.LengthOf(index, Length);
+
+    public bool IsIn(HotTierStore hot, long chunk) => hot.Contains(ChunkKey(chunk), ChunkLength(chunk));
+
+    /// <summary><c>Content-Range</c>'s value. The last one is kept: most requests for an object are for its head.</summary>
+    public string ContentRangeText(long start, long end)
+    {
+        var last = _lastRange;
+        if (last is not null && last.Start == start && last.End == end)
+            return last.Text;
+        var text = string.Create(CultureInfo.InvariantCulture, $"bytes {start}-{end - 1}/{Length}");
+        _lastRange = new(start, end, text);
+        return text;
+    }
+
+    // A file addressed by content is the same in every store and after every rewrite, so its name is its ETag; its SHA-256, where the
+    // store knows it, confirms that. Any other object is what the store's version says (RFC 9110 §8.8.3: a strong validator).
+    private static string ValidatorOf(string path, ObjectInfo info, out string etag)
+    {
+        var fileId = FileIdOf(path);
+        if (fileId.Length > 0 && (info.Sha256 is null || info.Sha256.AsSpan().StartsWith(fileId, StringComparison.Ordinal)))
+        {
+            etag = $"\"{fileId}\"";
+            return info.Sha256 ?? info.Version;
+        }
+
+        // The version is opaque and may hold characters that an entity-tag may not, so the tag is a digest of it.
+        var hash = ObjectHash.Of(path, info.Version);
+        etag = $"\"{hash.High:x16}{hash.Low:x16}\"";
+        return info.Version;
+    }
+
+    // /audio/{40 lower-case hex digits}.{ext}
+    private static ReadOnlySpan<char> FileIdOf(ReadOnlySpan<char> path)
+    {
+        var name = path[(path.LastIndexOf('/') + 1)..];
+        return path.Length == name.Length + "/audio/".Length && name.Length > FileIdLength && name[FileIdLength] == '.'
+            && !name[..FileIdLength].ContainsAnyExcept(LowerHex)
+            ? name[..FileIdLength]
+            : default;
+    }
+
+    private sealed record ContentRange(long Start, long End, string Text);
+}

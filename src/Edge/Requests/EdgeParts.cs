@@ -1,0 +1,13 @@
+using Delivery.Edge.Fills;
+using Delivery.Edge.HotTier;
+using Delivery.Edge.Metering;
+using Delivery.Edge.Objects;
+using Delivery.TokenAuth;
+using Microsoft.Extensions.Logging;
+
+namespace Delivery.Edge.Requests;
+
+/// <summary>The parts of the node that a request meets on its way.</summary>
+internal sealed record EdgeParts(
+    EdgeOptions Options, KeyRingFile Keys, ITokenScheme Scheme, ObjectTable Objects, HotTierStore Hot, FillTable Fills, EdgeMeter Meter,
+    ResponseFields Fields, TimeProvider Time, ILogger Log);

@@ -1,0 +1,549 @@
+using System.Diagnostics.CodeAnalysis;
+using Delivery.Edge.Fills;
+using Delivery.Edge.Metering;
+using Delivery.Edge.Objects;
+using Delivery.Edge.Ranges;
+using Delivery.ObjectStore;
+using Delivery.TokenAuth;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Logging;
+
+namespace Delivery.Edge.Requests;
+
+/// <summary>
+/// The life of a request, in order:
+/// <list type="number">
+/// <item>limit: connections, header sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs</item>
+/// <item>admit: method, target, body, token; nothing about an object's existence is said before the token is good</item>
+/// <item>plan: the object, preconditions, range, chunks; what is missing is asked of upstream before the headers go out</item>
+/// <item>read each chunk: from the hot tier, else join or lead its fill</item>
+/// <item>send: straight into the response's buffer</item>
+/// <item>account</item>
+/// </list>
+/// A hit runs through all of it synchronously. Used again for the next request of its connection.
+/// </summary>
+[SuppressMessage("Reliability", "CA1001:Types that own disposable fields should be disposable", Justification = "The lease is released in RunAsync's finally.")]
+internal sealed partial class EdgeRequest(EdgeParts parts)
+{
+    private const string PublicPrefix = "/audio/";
+
+    // Fills that broke before their first byte, or found another version, after which a request gives up with 502.
+    private const int MaxBrokenFills = 3;
+
+    // Plans of one request. Each further one follows an answer from upstream or another request's fill, so the bound is never met in health.
+    private const int MaxPlans = 32;
+
+    // Chunks whose presence is looked up before the headers: 32 MiB, more than a track at 320 kbit/s. Later ones are looked up when reached.
+    private const int MaxChunksPlanned = 256;
+
+    // One chunk at a time goes to the transport, so a slow client holds no more than that.
+    private const int FlushBytes = Chunk.SizeBytes;
+
+    private readonly BodySender _sender = new();
+    private IFeatureCollection _features = null!;
+    private IHttpRequestFeature _request = null!;
+    private IHttpResponseFeature _response = null!;
+    private long _started;
+    private bool _isHead;
+    private string? _path;
+    private ObjectKey _key;
+    private long _secondsLeft;
+    private RangeHeader _range;
+    private bool _hasPreconditions;
+    private bool _mustDescribe;
+    private EdgeObject? _object;
+    private FillLease? _lease;
+    private Fill? _led;
+    private CacheState _cache;
+    private bool _collapsed;
+    private bool _clientLeft;
+    private bool _firstByteSeen;
+    private int _brokenFills;
+    private long _start;
+    private long _end;
+
+    private enum Plan
+    {
+        /// <summary>The response is complete: a refusal, a HEAD, a 304.</summary>
+        Answered,
+
+        /// <summary>Headers and first byte are at hand.</summary>
+        Ready,
+
+        /// <summary>Upstream must say more first.</summary>
+        Ask,
+    }
+
+    public void Begin(IFeatureCollection features)
+    {
+        _features = features;
+        _request = features.Get<IHttpRequestFeature>()!;
+        _response = features.Get<IHttpResponseFeature>()!;
+        _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
+        _started = parts.Time.GetTimestamp();
+        _isHead = _hasPreconditions = _mustDescribe = _collapsed = _clientLeft = _firstByteSeen = false;
+        _path = null;
+        _object = null;
+        _led = null;
+        _cache = CacheState.None;
+        _brokenFills = 0;
+        (_start, _end) = (0, 0);
+    }
+
+    public async Task RunAsync()
+    {
+        try
+        {
+            // 1. Limit: done by Kestrel.
+            // 2. Admit.
+            if (!Admit())
+                return;
+
+            // 3. Plan: from memory; else ask upstream and plan again with what it said.
+            for (var plans = 0; ; plans++)
+            {
+                var plan = plans < MaxPlans ? PlanFromMemory() : Answer(StatusCodes.Status502BadGateway);
+                if (plan == Plan.Ready)
+                    break;
+                if (plan == Plan.Answered || !await AskUpstreamAsync())
+                    return;
+            }
+
+            // 4, 5. Read each chunk and send it.
+            await SendAsync();
+        }
+        catch (OperationCanceledException)
+        {
+            // The client left while this request waited for bytes. That is no error, and the fill goes on.
+            _clientLeft = true;
+        }
+        finally
+        {
+            Release();
+        }
+    }
+
+    // 6. Account.
+    public void Account()
+    {
+        if (_clientLeft)
+            parts.Meter.ClientLeft();
+        else
+            parts.Meter.RequestEnded(_response.StatusCode, _cache);
+        parts.Meter.Sent(_sender.SentBytes);
+    }
+
+    // 2. Admit.
+    private bool Admit()
+    {
+        var isOptions = false;
+        switch (_request.Method)
+        {
+            case "GET":
+                break;
+            case "HEAD":
+                _isHead = true;
+                break;
+            case "OPTIONS":
+                isOptions = true;
+                break;
+            default:
+                _response.Headers.Allow = ResponseFields.Allow;
+                return Refuse(StatusCodes.Status405MethodNotAllowed);
+        }
+
+        if (isOptions && _request.RawTarget == "*")
+            return AnswerOptions();
+        if (!RequestTarget.TrySplit(OriginForm(_request.RawTarget), out var path, out var query))
+            return Refuse(StatusCodes.Status400BadRequest);
+        // RFC 9110 §9.3.1: content in a GET has no meaning; refused, because it is how requests are smuggled past other readers.
+        if (_features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody)
+        {
+            if (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10)
+                _response.Headers.Connection = "close";
+            return Refuse(_request.Headers.ContentLength is null ? StatusCodes.Status400BadRequest : StatusCodes.Status413PayloadTooLarge);
+        }
+
+        // A preflight carries no credentials and asks about the server, not about an object (Fetch §4.8), so it needs no token.
+        if (isOptions)
+            return AnswerOptions();
+
+        var now = parts.Time.GetUtcNow();
+        var nowSeconds = now.ToUnixTimeSeconds();
+        var client = _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress;
+        var verdict = parts.Scheme.Verify(parts.Keys.Current, path, query, client, nowSeconds, out var claims);
+        if (verdict != TokenVerdict.Valid)
+            return RefuseToken(verdict);
+        _secondsLeft = Math.Max(0, claims.Expires - nowSeconds);
+
+        // From here the token is good, and existence may be spoken of. Only audio/ has a way upstream.
+        if (!path.StartsWith(PublicPrefix, StringComparison.Ordinal))
+            return Refuse(StatusCodes.Status404NotFound);
+        var headers = _request.Headers;
+        if (!_isHead)
+            _range = RangeHeader.Parse(headers.Range);
+        else
+            _range = RangeHeader.None; // RFC 9110 §14.2: Range is defined for GET alone.
+        _hasPreconditions = Preconditions.Any(headers);
+
+        // The token is judged on the path as sent; the object is found by the path decoded, so that every spelling of a name is one object.
+        // TrySplit lets no separator, dot or percent sign through in escapes, so the decoded path cannot mean another place.
+        if (!path.Contains('%'))
+        {
+            if (parts.Objects.TryFind(path, now, out _object))
+            {
+                (_path, _key) = (_object.Path, _object.Key);
+                return true;
+            }
+
+            _path = path.ToString();
+        }
+        else
+        {
+            _path = Uri.UnescapeDataString(path);
+            parts.Objects.TryFind(_path, now, out _object);
+        }
+
+        return ObjectKey.TryParse(_path[1..], out _key) || Refuse(StatusCodes.Status404NotFound);
+    }
+
+    // 3. Plan, from what is in memory.
+    private Plan PlanFromMemory()
+    {
+        if (_object is null && !parts.Objects.TryFind(_path, parts.Time.GetUtcNow(), out _object))
+            return Plan.Ask;
+        var known = _object;
+        if (!known.Exists)
+            return AnswerAbsent();
+
+        var verdict = _hasPreconditions ? Preconditions.Evaluate(_request.Headers, known.ETag) : PreconditionVerdict.Proceed;
+        if (verdict == PreconditionVerdict.Failed)
+        {
+            _response.Headers.ETag = known.ETag;
+            return Answer(StatusCodes.Status412PreconditionFailed);
+        }
+
+        if (_cache == CacheState.None)
+            _cache = CacheState.Hit;
+        if (verdict == PreconditionVerdict.NotModified)
+        {
+            AddObjectFields(known, StatusCodes.Status304NotModified);
+            return Plan.Answered;
+        }
+
+        switch ((verdict == PreconditionVerdict.ProceedWhole ? RangeHeader.None : _range).Fit(known.Length, out _start, out _end))
+        {
+            case RangeFit.Unsatisfiable:
+                _response.Headers.ContentRange = known.UnsatisfiedRange;
+                _response.Headers.AcceptRanges = "bytes";
+                return Answer(StatusCodes.Status416RangeNotSatisfiable);
+            case RangeFit.Part:
+                _response.StatusCode = StatusCodes.Status206PartialContent;
+                break;
+            default:
+                _response.StatusCode = StatusCodes.Status200OK;
+                break;
+        }
+
+        if (_isHead || _start == _end)
+        {
+            AddObjectFields(known, StatusCodes.Status200OK);
+            _response.Headers.ContentLength = known.Length;
+            return Plan.Answered;
+        }
+
+        var first = Chunk.IndexOf(_start);
+        if (!known.IsIn(parts.Hot, first) && !(_lease is { } lease && lease.Serves(known, first, (int)(_start % Chunk.SizeBytes))))
+        {
+            if (_cache == CacheState.Hit)
+                _cache = known.HasStoredChunks ? CacheState.Partial : CacheState.Miss;
+            return Plan.Ask;
+        }
+
+        if (_cache == CacheState.Hit)
+            LookAhead(known, first);
+        return Plan.Ready;
+    }
+
+    // The status says "hit" only when no byte of the response needs upstream.
+    private void LookAhead(EdgeObject known, long first)
+    {
+        var last = Math.Min(Chunk.IndexOf(_end - 1), first + MaxChunksPlanned - 1);
+        for (var index = first + 1; index <= last; index++)
+        {
+            if (known.IsIn(parts.Hot, index))
+                continue;
+            _cache = CacheState.Partial;
+            return;
+        }
+    }
+
+    // 3. Plan: asks upstream for metadata, or for the first chunk's fill, which brings both; false when the response is complete.
+    private async Task<bool> AskUpstreamAsync()
+    {
+        if (_cache is CacheState.None or CacheState.Hit)
+            _cache = CacheState.Miss;
+
+        // A fill needs to know which chunk to start with; what depends on length or ETag needs those first.
+        if (_object is null && (_mustDescribe || _isHead || _hasPreconditions || _range.IsSuffix))
+        {
+            var description = await parts.Fills.DescribeAsync(_path!, _key).WaitAsync(Aborted);
+            _object = description.Entry;
+            return description.Entry is not null || AnswerBroken(description.Outcome);
+        }
+
+        if (_object is null)
+            (_start, _end) = _range.IsNone ? (0, long.MaxValue) : (_range.First, _range.Last == long.MaxValue ? long.MaxValue : _range.Last + 1);
+        var first = Chunk.IndexOf(_start);
+        if (!Join(first, refill: false))
+            return true;
+        var lease = _lease!;
+        if (!_collapsed && lease.Fill != _led)
+        {
+            _collapsed = true;
+            parts.Meter.Collapsed();
+        }
+
+        await lease.WaitAsync((int)(_start % Chunk.SizeBytes), Aborted);
+        switch (lease.Outcome)
+        {
+            case FillOutcome.Running or FillOutcome.Completed:
+                // Also when the object turned out to end before the wanted byte: the next plan sees its length.
+                if (_object is not null && lease.Entry is { } found && found.Hash != _object.Hash)
+                    return AskAgain(null);
+                _object = lease.Entry;
+                return true;
+            case FillOutcome.PastEnd:
+                _mustDescribe = true;
+                return AskAgain(null);
+            case FillOutcome.Changed or FillOutcome.Truncated or FillOutcome.Contradictory:
+                return AskAgain(lease.Outcome);
+            default:
+                return AnswerBroken(lease.Outcome);
+        }
+    }
+
+    private bool AskAgain(FillOutcome? broken)
+    {
+        if (broken is { } outcome && ++_brokenFills >= MaxBrokenFills)
+            return AnswerBroken(outcome);
+        Release();
+        _object = null;
+        return true;
+    }
+
+    // 4. Read each chunk: from the hot tier, else join or lead its fill. 5. Send it.
+    private async Task SendAsync()
+    {
+        var known = _object!;
+        AddObjectFields(known, _response.StatusCode);
+        _response.Headers.ContentLength = _end - _start;
+        if (_response.StatusCode == StatusCodes.Status206PartialContent)
+            _response.Headers.ContentRange = known.ContentRangeText(_start, _end);
+        var start = _sender.StartAsync();
+        if (!start.IsCompletedSuccessfully)
+            await start;
+
+        var misses = 0;
+        for (var position = _start; position < _end;)
+        {
+            var index = Chunk.IndexOf(position);
+            var offset = (int)(position % Chunk.SizeBytes);
+            var wanted = (int)Math.Min(known.ChunkLength(index) - offset, _end - position);
+
+            // 4a. Hot tier.
+            if (_lease is null && TrySendHot(known, index, offset, wanted))
+            {
+                misses = 0;
+                position += wanted;
+                if ((position == _end || _sender.UnflushedBytes >= FlushBytes) && !await FlushAsync())
+                    return;
+                continue;
+            }
+
+            // 4b. A fill. Seeing the chunk in the hot tier and missing it there twice in a row means a record that answers for nothing: filled anew.
+            if (_lease?.Index != index && !Join(index, refill: ++misses > 2))
+                continue;
+            var lease = _lease!;
+            var sent = lease.Entry?.Hash == known.Hash ? SendLanded(lease, offset, wanted) : 0;
+            if (sent > 0)
+            {
+                misses = 0;
+                position += sent;
+                // Not held while the client is slow: whoever is slow finds the chunk again, in the hot tier or in the fill.
+                Release();
+                if (!await FlushAsync())
+                    return;
+                continue;
+            }
+
+            if (lease.Outcome != FillOutcome.Running || (lease.Entry is { } found && found.Hash != known.Hash))
+            {
+                Abort(lease.Outcome);
+                return;
+            }
+
+            if (_sender.UnflushedBytes > 0 && !await FlushAsync())
+                return;
+            await lease.WaitAsync(offset, Aborted);
+        }
+    }
+
+    private bool TrySendHot(EdgeObject known, long index, int offset, int wanted)
+    {
+        var span = _sender.GetSpan(wanted)[..wanted];
+        if (!parts.Hot.TryRead(known.ChunkKey(index), known.ChunkLength(index), offset, span))
+            return false;
+        _sender.Advance(wanted);
+        return true;
+    }
+
+    private int SendLanded(FillLease lease, int offset, int wanted)
+    {
+        var landed = lease.Landed(offset);
+        if (landed.Length > wanted)
+            landed = landed[..wanted];
+        if (landed.IsEmpty)
+            return 0;
+        landed.CopyTo(_sender.GetSpan(landed.Length));
+        _sender.Advance(landed.Length);
+        return landed.Length;
+    }
+
+    private async ValueTask<bool> FlushAsync()
+    {
+        SeeFirstByte();
+        if (await _sender.FlushAsync())
+            return true;
+        _clientLeft = true;
+        return false;
+    }
+
+    private void SeeFirstByte()
+    {
+        if (_firstByteSeen)
+            return;
+        _firstByteSeen = true;
+        parts.Meter.FirstByte(parts.Time.GetElapsedTime(_started), _cache);
+    }
+
+    private CancellationToken Aborted => _features.Get<IHttpRequestLifetimeFeature>()!.RequestAborted;
+
+    // Joins or leads the fill of a chunk; false when the hot tier has it by now.
+    private bool Join(long index, bool refill)
+    {
+        Release();
+        var last = _end == long.MaxValue ? long.MaxValue : Chunk.IndexOf(_end - 1);
+        _lease = parts.Fills.JoinOrLead(_path!, _key, _object, index, (int)Math.Clamp(last - index, 0, Chunk.MaxRun - 1) + 1, refill);
+        if (_lease is null)
+            return false;
+        if (!_lease.Joined)
+            _led = _lease.Fill;
+        return true;
+    }
+
+    private void Release()
+    {
+        _lease?.Dispose();
+        _lease = null;
+    }
+
+    private void AddObjectFields(EdgeObject known, int status)
+    {
+        _response.StatusCode = status;
+        var headers = _response.Headers;
+        parts.Fields.AddCommon(headers, _request.Headers);
+        headers.ETag = known.ETag;
+        headers.CacheControl = parts.Fields.CacheControl(_secondsLeft);
+        headers["Cache-Status"] = parts.Fields.CacheStatus(_cache, !_isHead, _collapsed);
+        if (status == StatusCodes.Status304NotModified)
+            return;
+        headers.AcceptRanges = "bytes";
+        headers.ContentType = known.ContentType;
+    }
+
+    private Plan Answer(int status)
+    {
+        _response.StatusCode = status;
+        var headers = _response.Headers;
+        parts.Fields.AddCommon(headers, _request.Headers);
+        headers.CacheControl = ResponseFields.NoStore;
+        headers.ContentLength = 0;
+        return Plan.Answered;
+    }
+
+    private Plan AnswerAbsent()
+    {
+        _response.Headers["Cache-Status"] = _cache == CacheState.None ? parts.Fields.Absent : parts.Fields.CacheStatus(CacheState.Miss, stored: false, collapsed: false);
+        if (_cache == CacheState.None)
+            _cache = CacheState.Hit;
+        return Answer(StatusCodes.Status404NotFound);
+    }
+
+    private bool Refuse(int status)
+    {
+        Answer(status);
+        return false;
+    }
+
+    private bool RefuseToken(TokenVerdict verdict)
+    {
+        parts.Meter.Refused(verdict);
+        if (parts.Options.TokenVerdictHeader)
+            _response.Headers["Delivery-Token-Verdict"] = verdict.ToWire();
+        return Refuse(verdict == TokenVerdict.Expired ? StatusCodes.Status410Gone : StatusCodes.Status403Forbidden);
+    }
+
+    private bool AnswerOptions()
+    {
+        _response.StatusCode = StatusCodes.Status204NoContent;
+        var headers = _response.Headers;
+        headers.Allow = ResponseFields.Allow;
+        parts.Fields.AddCommon(headers, _request.Headers);
+        ResponseFields.AddPreflight(headers);
+        return false;
+    }
+
+    // The failure table: what upstream did, as a status. Only before the headers; after them the connection is cut (Abort).
+    private bool AnswerBroken(FillOutcome outcome)
+    {
+        if (outcome == FillOutcome.Absent)
+        {
+            AnswerAbsent();
+            return false;
+        }
+
+        var status = outcome switch
+        {
+            FillOutcome.Unavailable or FillOutcome.NoBuffers or FillOutcome.Stopped => StatusCodes.Status503ServiceUnavailable,
+            FillOutcome.TimedOut => StatusCodes.Status504GatewayTimeout,
+            _ => StatusCodes.Status502BadGateway,
+        };
+        if (status != StatusCodes.Status502BadGateway)
+            _response.Headers.RetryAfter = parts.Fields.RetryAfter;
+        _response.Headers["Cache-Status"] = parts.Fields.CacheStatus(CacheState.Miss, stored: false, collapsed: false);
+        return Refuse(status);
+    }
+
+    // A body that breaks off must look broken, never short: the connection (or the stream) is reset before its Content-Length is reached.
+    private void Abort(FillOutcome outcome)
+    {
+        parts.Meter.Aborted();
+        LogAborted(parts.Log, _path!, _sender.SentBytes, _end - _start, outcome);
+        _features.Get<IHttpRequestLifetimeFeature>()!.Abort();
+    }
+
+    // RFC 9112 §3.2.2: a server accepts the absolute form; the authority is not part of what a token signs.
+    private static ReadOnlySpan<char> OriginForm(ReadOnlySpan<char> target)
+    {
+        if (target.StartsWith('/'))
+            return target;
+        var scheme = target.StartsWith("http://", StringComparison.OrdinalIgnoreCase) ? 7 : target.StartsWith("https://", StringComparison.OrdinalIgnoreCase) ? 8 : 0;
+        var slash = scheme == 0 ? -1 : target[scheme..].IndexOf('/');
+        return slash < 0 ? target : target[(scheme + slash)..];
+    }
+
+    [LoggerMessage(1030, LogLevel.Warning, "Cut the response for {Path} after {Sent} of {Length} bytes: {Outcome}")]
+    private static partial void LogAborted(ILogger logger, string path, long sent, long length, FillOutcome outcome);
+}

@@ -1,0 +1,198 @@
+using System.Globalization;
+using System.Net;
+using System.Security.Cryptography;
+using Delivery.Edge;
+using Delivery.ObjectStore;
+using Delivery.TokenAuth;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Delivery.Edge.Tests;
+
+/// <summary>A real node on free ports over a real file store in a fresh folder. Its end is a test of its own: every buffer, lease and session is back.</summary>
+public sealed class EdgeFixture : IAsyncDisposable
+{
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("edge-test-");
+
+    private EdgeFixture()
+    {
+    }
+
+    public EdgeNode Node { get; private set; } = null!;
+
+    public ScriptedStore Store { get; private set; } = null!;
+
+    public KeyRing Ring { get; private set; } = null!;
+
+    public ManualTime Time { get; } = new();
+
+    public HttpClient Client { get; private set; } = null!;
+
+    public string Folder => _folder.FullName;
+
+    public static async Task<EdgeFixture> StartAsync(Func<EdgeOptions, EdgeOptions>? configure = null)
+    {
+        var fixture = new EdgeFixture { Ring = KeyRing.Generate() };
+        var ringPath = Path.Combine(fixture.Folder, "keys.json");
+        await File.WriteAllTextAsync(ringPath, fixture.Ring.ToJson());
+        fixture.Store = new(FileStore.Open(Path.Combine(fixture.Folder, "store")));
+        var options = new EdgeOptions
+        {
+            Host = "localhost",
+            Port = 0,
+            TlsPort = 0,
+            AdminPort = 0,
+            KeyRingPath = ringPath,
+            HotTierBytes = EdgeOptions.MinHotTierBytes,
+            FillBufferBytes = 16 << 20,
+        };
+        fixture.Node = await EdgeNode.StartAsync(configure?.Invoke(options) ?? options, fixture.Store, NullLoggerFactory.Instance, fixture.Time, CancellationToken.None);
+        fixture.Client = new(new SocketsHttpHandler { UseProxy = false, AllowAutoRedirect = false }) { BaseAddress = fixture.Node.Address };
+        return fixture;
+    }
+
+    /// <summary>Stores bytes as a rendition is stored, and gives its public path.</summary>
+    public async Task<string> AddFileAsync(byte[] content, string extension = "ogg", string contentType = "audio/ogg")
+    {
+        var key = $"audio/{Convert.ToHexStringLower(SHA256.HashData(content))[..40]}.{extension}";
+        await AddAsync(key, content, contentType);
+        return "/" + key;
+    }
+
+    public async Task AddAsync(string key, byte[] content, string contentType = "audio/ogg") =>
+        await Store.WriteAsync(ObjectKey.Parse(key), new MemoryStream(content), new ObjectWrite { ContentType = contentType }, CancellationToken.None);
+
+    public string Sign(string path, TimeSpan? validFor = null) =>
+        NativeScheme.Instance.Sign(Ring, path, new() { Expires = Time.GetUtcNow() + (validFor ?? TimeSpan.FromHours(1)) });
+
+    public Task<HttpResponseMessage> GetAsync(string path, string? range = null, Action<HttpRequestMessage>? change = null, HttpMethod? method = null) =>
+        SendAsync(Sign(path), range, change, method);
+
+    public Task<HttpResponseMessage> SendAsync(string target, string? range = null, Action<HttpRequestMessage>? change = null, HttpMethod? method = null)
+    {
+        var request = new HttpRequestMessage(method ?? HttpMethod.Get, target);
+        if (range is not null)
+            request.Headers.TryAddWithoutValidation("Range", range);
+        change?.Invoke(request);
+        return Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+    }
+
+    /// <summary>Waits until every fill has ended and every admitted chunk is written.</summary>
+    public Task SettledAsync() => Poll.UntilAsync(() => Node.Parts.Fills is { Running: 0, Joinable: 0 } && Node.Buffers.InUse == 0);
+
+    public async ValueTask DisposeAsync()
+    {
+        Store.ReleaseAll();
+        await Poll.UntilAsync(() => Node.Parts.Fills.Running == 0);
+        await SettledAsync();
+        Client.Dispose();
+        await Node.DisposeAsync();
+        Assert.Equal(0, Node.Parts.Hot.SessionsInUse);
+        Assert.Equal(0, Store.OpenReads);
+        _folder.Delete(recursive: true);
+    }
+
+    /// <summary>Bytes that tell their place, so that a byte from elsewhere is seen.</summary>
+    public static byte[] Bytes(int length, int seed = 1)
+    {
+        var bytes = new byte[length];
+        new Random(seed).NextBytes(bytes);
+        return bytes;
+    }
+
+    public static string Header(HttpResponseMessage response, string name) =>
+        response.Headers.TryGetValues(name, out var values) || response.Content.Headers.TryGetValues(name, out values) ? string.Join(", ", values) : "";
+}
+
+/// <summary>Waiting for a condition, with a bound: the one place where a test lets time pass.</summary>
+public static class Poll
+{
+    private static readonly TimeSpan Bound = TimeSpan.FromSeconds(20);
+
+    public static async Task UntilAsync(Func<bool> condition, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(condition))] string text = "")
+    {
+        for (var started = Environment.TickCount64; !condition(); await Task.Delay(2))
+            Assert.True(Environment.TickCount64 - started < Bound.TotalMilliseconds, $"Never true: {text}");
+    }
+}
+
+/// <summary>A clock that stands until it is moved. Timers fire when it passes them.</summary>
+public sealed class ManualTime : TimeProvider
+{
+    private readonly Lock _gate = new();
+    private readonly List<ManualTimer> _timers = [];
+    private DateTimeOffset _now = new(2026, 11, 21, 12, 0, 0, TimeSpan.Zero);
+
+    public override DateTimeOffset GetUtcNow()
+    {
+        lock (_gate)
+            return _now;
+    }
+
+    public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+    public override long GetTimestamp() => GetUtcNow().Ticks;
+
+    public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+    {
+        var timer = new ManualTimer(this, () => callback(state));
+        timer.Change(dueTime, period);
+        return timer;
+    }
+
+    public void Advance(TimeSpan by)
+    {
+        List<ManualTimer> due;
+        lock (_gate)
+        {
+            _now += by;
+            due = [.. _timers.Where(t => t.Due <= _now)];
+            _timers.RemoveAll(due.Contains);
+        }
+
+        foreach (var timer in due)
+            timer.Fire();
+    }
+
+    /// <summary>Timers that wait.</summary>
+    public int Waiting
+    {
+        get
+        {
+            lock (_gate)
+                return _timers.Count;
+        }
+    }
+
+    private sealed class ManualTimer(ManualTime time, Action fire) : ITimer
+    {
+        public DateTimeOffset Due { get; private set; }
+
+        public void Fire() => fire();
+
+        public bool Change(TimeSpan dueTime, TimeSpan period)
+        {
+            lock (time._gate)
+            {
+                time._timers.Remove(this);
+                if (dueTime == Timeout.InfiniteTimeSpan)
+                    return true;
+                Due = time._now + dueTime;
+                time._timers.Add(this);
+            }
+
+            return true;
+        }
+
+        public void Dispose()
+        {
+            lock (time._gate)
+                time._timers.Remove(this);
+        }
+
+        public ValueTask DisposeAsync()
+        {
+            Dispose();
+            return ValueTask.CompletedTask;
+        }
+    }
+}

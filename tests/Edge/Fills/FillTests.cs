@@ -1,0 +1,342 @@
+using System.Net;
+using Delivery.Edge.Fills;
+using Delivery.Edge.Metering;
+using Delivery.Edge.Tests.Requests;
+using Delivery.ObjectStore;
+
+namespace Delivery.Edge.Tests.Fills;
+
+public sealed class FillTests
+{
+    private static readonly byte[] Content = EdgeFixture.Bytes(12 * Chunk.SizeBytes + 777);
+
+    [Fact]
+    public async Task ConcurrentMisses_OneKey_ReachStoreOnce()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldOpen = true };
+        var requests = Enumerable.Range(0, 20).Select(_ => edge.GetAsync(path, "bytes=0-65535")).ToArray();
+        await Poll.UntilAsync(() => edge.Node.Parts.Fills.Running == 1 && edge.Store.Script.Arrived == 1);
+        edge.Store.Script.Release();
+        var statuses = new List<string>();
+        foreach (var request in requests)
+        {
+            using var response = await request;
+            statuses.Add(EdgeFixture.Header(response, "Cache-Status"));
+            var received = await response.Content.ReadAsByteArrayAsync();
+            Assert.True(Content.AsSpan(0, 65_536).SequenceEqual(received));
+        }
+
+        Assert.Single(edge.Store.Opens);
+        Assert.Equal(0, edge.Store.Finds);
+        Assert.Single(statuses, "delivery-edge; fwd=uri-miss; stored");
+    }
+
+    [Fact]
+    public async Task ConcurrentHeads_OneKey_AskForMetadataOnce()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldOpen = true };
+        var requests = Enumerable.Range(0, 10).Select(_ => edge.GetAsync(path, method: HttpMethod.Head)).ToArray();
+        await Poll.UntilAsync(() => edge.Store.Script.Arrived == 1);
+        edge.Store.Script.Release();
+        foreach (var request in requests)
+            (await request).Dispose();
+        Assert.Equal(1, edge.Store.Finds);
+    }
+
+    [Fact]
+    public async Task FirstBytes_ReachTheClientBeforeTheChunkIsFull()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldAfter = 1000 };
+        using var leader = await RawClient.ConnectAsync(edge.Node.Address);
+        using var follower = await RawClient.ConnectAsync(edge.Node.Address);
+        foreach (var client in new[] { leader, follower })
+        {
+            await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-65535\r\n\r\n");
+            var (headers, body) = await client.ReadAsync(1000);
+            Assert.StartsWith("HTTP/1.1 206 ", headers, StringComparison.Ordinal);
+            Assert.True(Content.AsSpan(0, 1000).SequenceEqual(body));
+        }
+
+        edge.Store.Script.Release();
+        foreach (var client in new[] { leader, follower })
+        {
+            var rest = new byte[64_536];
+            await client.Stream.ReadExactlyAsync(rest);
+            Assert.True(Content.AsSpan(1000, 64_536).SequenceEqual(rest));
+        }
+
+        Assert.Single(edge.Store.Opens);
+    }
+
+    [Fact]
+    public async Task LeaderLeaves_MidFill_FollowerStillGetsEverything()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldAfter = 1000 };
+        var leader = await RawClient.ConnectAsync(edge.Node.Address);
+        await leader.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-131071\r\n\r\n");
+        await leader.ReadAsync(1000);
+        var follower = edge.GetAsync(path, "bytes=0-131071");
+        using var response = await follower;
+        leader.Reset();
+        await Poll.UntilAsync(() => ClientsThatLeft(edge) == 1);
+        edge.Store.Script.Release();
+        var received = await response.Content.ReadAsByteArrayAsync();
+        Assert.True(Content.AsSpan(0, 131_072).SequenceEqual(received));
+        Assert.Single(edge.Store.Opens);
+        Assert.Equal(1, edge.Node.Parts.Meter.Fills(FillOutcome.Completed) + (edge.Node.Parts.Fills.Running > 0 ? 1 : 0));
+    }
+
+    [Fact]
+    public async Task OpenRangeDropped_CostsAtMostOneRun()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var content = EdgeFixture.Bytes(64 * Chunk.SizeBytes);
+        var path = await edge.AddFileAsync(content);
+        edge.Store.Script = new() { HoldAfter = 1000 };
+        var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-\r\n\r\n");
+        await client.ReadAsync(1000);
+        client.Reset();
+        await Poll.UntilAsync(() => ClientsThatLeft(edge) == 1);
+        edge.Store.Script.Release();
+        await edge.SettledAsync();
+        Assert.Equal(Chunk.MaxRun * Chunk.SizeBytes, edge.Store.BytesRead);
+        Assert.Single(edge.Store.Opens);
+    }
+
+    [Fact]
+    public async Task ReaderWhoStandsStill_DoesNotPullTheWholeObject()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var content = EdgeFixture.Bytes(256 * Chunk.SizeBytes);
+        var path = await edge.AddFileAsync(content);
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-\r\n\r\n");
+        await client.ReadAsync(1000);
+        // What loopback's socket buffers take is read; then nothing moves any more, and no fill buffer is held.
+        await edge.SettledAsync();
+        long read;
+        do
+        {
+            read = edge.Store.BytesRead;
+            await Task.Delay(100);
+            await edge.SettledAsync();
+        }
+        while (read != edge.Store.BytesRead);
+        Assert.InRange(read, Chunk.SizeBytes, content.Length / 2);
+        Assert.Equal(0, edge.Node.Buffers.InUse);
+        var rest = new byte[content.Length - 1000];
+        await client.Stream.ReadExactlyAsync(rest);
+        Assert.True(content.AsSpan(1000).SequenceEqual(rest));
+        // No chunk twice: what a fill brought is there when its reader gets to it, however far the hot tier's writer lags.
+        Assert.Equal(0, edge.Node.Parts.Hot.NotAdmitted);
+        Assert.Equal(content.Length, edge.Store.BytesRead);
+    }
+
+    [Theory]
+    [InlineData(StoreError.Unavailable, 503)]
+    [InlineData(StoreError.Denied, 502)]
+    [InlineData(StoreError.Misconfigured, 502)]
+    [InlineData(StoreError.Corrupt, 502)]
+    public async Task UpstreamFails_BeforeHeaders_IsACleanError(StoreError error, int status)
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { Fail = error };
+        foreach (var method in new[] { HttpMethod.Get, HttpMethod.Head })
+        {
+            using var response = await edge.GetAsync(path, method: method);
+            Assert.Equal(status, (int)response.StatusCode);
+            Assert.Equal("no-store", EdgeFixture.Header(response, "Cache-Control"));
+            Assert.Equal(status == 503 ? "1" : "", EdgeFixture.Header(response, "Retry-After"));
+        }
+
+        edge.Store.Script = null;
+        using var healed = await edge.GetAsync(path);
+        Assert.Equal(Content, await healed.Content.ReadAsByteArrayAsync());
+    }
+
+    [Fact]
+    public async Task UpstreamStalls_Is504AfterTheFirstByteTimeout()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldOpen = true };
+        var request = edge.GetAsync(path);
+        await Poll.UntilAsync(() => edge.Store.Script.Arrived == 1);
+        edge.Time.Advance(TimeSpan.FromSeconds(5));
+        using var response = await request;
+        Assert.Equal(HttpStatusCode.GatewayTimeout, response.StatusCode);
+        Assert.Equal("1", EdgeFixture.Header(response, "Retry-After"));
+    }
+
+    [Fact]
+    public async Task UpstreamStallsMidBody_CutsTheConnection()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldAfter = 1000 };
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\n\r\n");
+        await client.ReadAsync(1000);
+        // Several times: a request that is just between two pieces when its fill times out leads another one.
+        var rest = client.ReadToEndAsync();
+        while (!rest.IsCompleted)
+        {
+            edge.Time.Advance(TimeSpan.FromSeconds(30));
+            await Task.Delay(5);
+        }
+
+        Assert.InRange((await rest).Length, 0, 100);
+        await Poll.UntilAsync(() => edge.Node.Parts.Meter.Fills(FillOutcome.TimedOut) >= 1);
+    }
+
+    [Fact]
+    public async Task TruncatedBody_IsCutForReadersAndNeverStored()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 200_000 };
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-400000\r\n\r\n");
+        var (headers, body) = await client.ReadAsync(1000);
+        Assert.Contains("Content-Length: 400001", headers, StringComparison.Ordinal);
+        edge.Store.Script.Release();
+        var got = 1000 + (await client.ReadToEndAsync()).Length;
+        Assert.InRange(got, 1000, 200_010);
+        await edge.SettledAsync();
+        Assert.Equal(0, edge.Node.Parts.Hot.Admitted);
+        Assert.Equal(0, edge.Node.Parts.Objects.Count);
+
+        edge.Store.Script = null;
+        using var healed = await edge.GetAsync(path);
+        Assert.Equal(Content, await healed.Content.ReadAsByteArrayAsync());
+    }
+
+    [Theory]
+    [InlineData(0, 0, 7)]
+    [InlineData(0, 5, 0)]
+    [InlineData(0, -5, 0)]
+    [InlineData(1, 0, 0)]
+    public async Task BodyThatBreaksItsPromise_BeforeTheFirstByte_Is502AfterRetries(int cut, long lie, int extra)
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(EdgeFixture.Bytes(1000));
+        edge.Store.Script = new() { CutAfter = cut == 1 ? 0 : long.MaxValue, LengthLie = lie, ExtraBytes = extra };
+        using var response = await edge.GetAsync(path);
+        Assert.Equal(HttpStatusCode.BadGateway, response.StatusCode);
+        Assert.Equal(3, edge.Store.Opens.Count);
+        await edge.SettledAsync();
+        Assert.Equal(0, edge.Node.Parts.Hot.Admitted);
+    }
+
+    [Fact]
+    public async Task ObjectReplaced_BetweenFills_IsServedWholeInItsNewVersion()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var old = EdgeFixture.Bytes(3 * Chunk.SizeBytes, 5);
+        var fresh = EdgeFixture.Bytes(3 * Chunk.SizeBytes, 6);
+        await edge.AddAsync("audio/mutable.ogg", old);
+        string etag;
+        using (var head = await edge.GetAsync("/audio/mutable.ogg", "bytes=0-9"))
+        {
+            etag = EdgeFixture.Header(head, "ETag");
+            Assert.Equal(old[..10], await head.Content.ReadAsByteArrayAsync());
+        }
+
+        await edge.SettledAsync();
+        await edge.AddAsync("audio/mutable.ogg", fresh);
+        // The second chunk is asked for by the old version, which upstream no longer has: planned anew, with the new one.
+        using var tail = await edge.GetAsync("/audio/mutable.ogg", $"bytes={Chunk.SizeBytes}-");
+        Assert.NotEqual(etag, EdgeFixture.Header(tail, "ETag"));
+        Assert.Equal(fresh[Chunk.SizeBytes..], await tail.Content.ReadAsByteArrayAsync());
+        await edge.SettledAsync();
+        using var whole = await edge.GetAsync("/audio/mutable.ogg");
+        Assert.Equal(fresh, await whole.Content.ReadAsByteArrayAsync());
+        Assert.Equal(1, edge.Node.Parts.Meter.Fills(FillOutcome.Changed));
+    }
+
+    [Fact]
+    public async Task ObjectReplaced_MidBody_CutsTheConnectionAndNeverMixes()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var old = EdgeFixture.Bytes(20 * Chunk.SizeBytes, 5);
+        await edge.AddAsync("audio/mutable.ogg", old);
+        edge.Store.Script = new() { HoldAfter = 1000 };
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign("/audio/mutable.ogg")} HTTP/1.1\r\nHost: edge\r\n\r\n");
+        await client.ReadAsync(1000);
+        await edge.AddAsync("audio/mutable.ogg", EdgeFixture.Bytes(20 * Chunk.SizeBytes, 6));
+        edge.Store.Script.Release();
+        var rest = await client.ReadToEndAsync();
+        Assert.InRange(rest.Length, 0, Chunk.MaxRun * Chunk.SizeBytes);
+        await Poll.UntilAsync(() => edge.Node.Parts.Meter.Fills(FillOutcome.Changed) == 1);
+    }
+
+    [Fact]
+    public async Task NoBuffers_Is503AfterItsWait()
+    {
+        await using var edge = await EdgeFixture.StartAsync(o => o with { FillBufferBytes = 2 << 20 });
+        var first = await edge.AddFileAsync(EdgeFixture.Bytes(8 * Chunk.SizeBytes, 3));
+        var second = await edge.AddFileAsync(EdgeFixture.Bytes(8 * Chunk.SizeBytes, 4));
+        var third = await edge.AddFileAsync(EdgeFixture.Bytes(1000, 5));
+        var script = edge.Store.Script = new() { HoldOpen = true };
+        var held = new[] { edge.GetAsync(first), edge.GetAsync(second) };
+        await Poll.UntilAsync(() => edge.Node.Buffers.InUse == 16 && script.Arrived == 2);
+        var starved = edge.GetAsync(third);
+        await Poll.UntilAsync(() => edge.Node.Parts.Fills.Running == 3);
+        await Poll.UntilAsync(() => edge.Time.Waiting >= 4);
+        edge.Time.Advance(TimeSpan.FromSeconds(2));
+        using var response = await starved;
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, response.StatusCode);
+        script.Release();
+        foreach (var request in held)
+        {
+            using var served = await request;
+            Assert.Equal(8 * Chunk.SizeBytes, (await served.Content.ReadAsByteArrayAsync()).Length);
+        }
+    }
+
+    [Fact]
+    public async Task ManyReadersOfManyObjects_UnderPressure_GetEveryByteRight()
+    {
+        const int Seed = 1121;
+        await using var edge = await EdgeFixture.StartAsync(o => o with { FillBufferBytes = 4 << 20, MaxObjects = 16 });
+        var files = new List<(string Path, byte[] Content)>();
+        for (var i = 0; i < 40; i++)
+        {
+            // 100 MiB in all against a hot tier of 64 MiB and 16 entries of metadata: everything is evicted and filled again and again.
+            var content = EdgeFixture.Bytes(2_500_000 + i * 777, Seed + i);
+            files.Add((await edge.AddFileAsync(content), content));
+        }
+
+        edge.Store.Script = new() { PieceBytes = 50_000 };
+        await Task.WhenAll(Enumerable.Range(0, 8).Select(async reader =>
+        {
+            var random = new Random(Seed * 100 + reader);
+            for (var i = 0; i < 60; i++)
+            {
+                var (path, content) = files[Math.Min(random.Next(files.Count), random.Next(files.Count))];
+                var start = random.Next(content.Length);
+                var end = Math.Min(content.Length, start + 1 + random.Next(400_000));
+                using var response = await edge.GetAsync(path, $"bytes={start}-{end - 1}");
+                if (random.Next(10) == 0)
+                    continue;
+                var body = await response.Content.ReadAsByteArrayAsync();
+                Assert.True(content.AsSpan(start, end - start).SequenceEqual(body), $"seed {Seed}, reader {reader}, request {i}: {path} {start}-{end}");
+            }
+        }));
+        Assert.True(edge.Node.Parts.Hot.UsedBytes <= EdgeOptions.MinHotTierBytes);
+        Assert.True(edge.Node.Parts.Objects.Count <= 16);
+    }
+
+    private static long ClientsThatLeft(EdgeFixture edge) => edge.Node.Parts.Meter.ClientsThatLeft;
+}
