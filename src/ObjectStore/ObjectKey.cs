@@ -35,6 +35,21 @@ public readonly record struct ObjectKey
 
     public override string ToString() => Value;
 
+    /// <summary>
+    /// Orders keys, prefixes and names as their UTF-8 bytes do, which is the order of every listing. It differs from the order of UTF-16
+    /// units for characters beyond U+FFFF only: their surrogates lie below U+E000, their UTF-8 above U+FFFF's.
+    /// </summary>
+    public static int CompareUtf8(string left, string right)
+    {
+        var common = left.AsSpan().CommonPrefixLength(right);
+        if (common == left.Length || common == right.Length)
+            return left.Length.CompareTo(right.Length);
+        var (l, r) = (left[common], right[common]);
+        return char.IsSurrogate(l) == char.IsSurrogate(r) ? l.CompareTo(r)
+            : char.IsSurrogate(l) ? (r >= 0xE000 ? 1 : l.CompareTo(r))
+            : l >= 0xE000 ? -1 : l.CompareTo(r);
+    }
+
     private static string? Problem(string text)
     {
         if (text.Length == 0)

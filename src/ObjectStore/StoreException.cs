@@ -18,6 +18,9 @@ public enum StoreError
     /// <summary>The stream to be written failed before its end.</summary>
     ContentFailed,
 
+    /// <summary>This driver cannot hold this key: a name that it keeps for itself, or a file where a folder must be (docs/formats/file-store.md).</summary>
+    KeyRefused,
+
     /// <summary>No space left, or a quota is reached.</summary>
     Full,
 
@@ -55,7 +58,7 @@ public sealed class StoreException(StoreError error, string message, Exception? 
     public StoreFault Fault => Error switch
     {
         StoreError.PreconditionFailed or StoreError.RangeNotSatisfiable or StoreError.DigestMismatch or StoreError.LengthMismatch
-            or StoreError.ContentFailed => StoreFault.Caller,
+            or StoreError.ContentFailed or StoreError.KeyRefused => StoreFault.Caller,
         StoreError.Full or StoreError.Denied or StoreError.Misconfigured => StoreFault.Operator,
         _ => StoreFault.Store,
     };
