@@ -1,0 +1,83 @@
+namespace Delivery.Transcoder;
+
+/// <summary>How a worker works. Every bound is here; the ladder itself is data (docs/formats/ladder.md).</summary>
+public sealed class TranscoderOptions
+{
+    /// <summary>Jobs at once, 1 to 256. Default: one per core, because ffmpeg 5.1 runs all outputs of one process on one thread.</summary>
+    public int Slots { get; init; } = Environment.ProcessorCount;
+
+    /// <summary>
+    /// Where jobs keep their files, one private folder each, removed after the job; what a killed worker left there is removed at start, so no two
+    /// workers may share it. Needs about 2.5 times the masters in work. Default: <c>delivery-transcoder</c> in the system's temp folder.
+    /// </summary>
+    public string WorkFolder { get; init; } = Path.Combine(Path.GetTempPath(), "delivery-transcoder");
+
+    /// <summary>Folders to look for ffmpeg, ffprobe, flac and metaflac in, separated as in PATH. Null (default): PATH.</summary>
+    public string? ToolPath { get; init; }
+
+    /// <summary>Largest master, 1 MiB to 64 GiB. Default 8 GiB: four hours of 24/96 stereo.</summary>
+    public long MaxMasterBytes { get; init; } = 8L << 30;
+
+    /// <summary>Shortest master, inclusive, 0.1 s to 1 min. Default 1 s: interludes pass, blips do not.</summary>
+    public TimeSpan MinDuration { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Longest master, inclusive, 1 min to 24 h. Default 4 h.</summary>
+    public TimeSpan MaxDuration { get; init; } = TimeSpan.FromHours(4);
+
+    /// <summary>
+    /// Address space of one ffmpeg, 512 MiB to 64 GiB. Default 1.5 GiB: the whole ladder takes under 90 MB resident, and 300 MB of address space is
+    /// the least that a decode loads in.
+    /// </summary>
+    public long ToolMemoryBytes { get; init; } = 1536L << 20;
+
+    /// <summary>Least wall-clock limit of one tool's run, 1 s to 1 h. Default 5 min. The limit grows by <see cref="TimeLimitPerAudioSecond"/>.</summary>
+    public TimeSpan MinTimeLimit { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>Wall-clock seconds allowed per second of audio, 0.1 to 20. Default 2: a free core needs about 0.1.</summary>
+    public double TimeLimitPerAudioSecond { get; init; } = 2;
+
+    /// <summary>A tool that shows no progress for so long is killed, 0.1 s to 10 min. Default 30 s.</summary>
+    public TimeSpan StallTimeout { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>From SIGTERM to SIGKILL, 0.05 to 30 s. Default 3 s.</summary>
+    public TimeSpan KillGrace { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>Deliveries of one job before a passing fault becomes its failure, 1 to 20. Default 4.</summary>
+    public int MaxAttempts { get; init; } = 4;
+
+    /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, plus or minus 20 %. Default 1 s (1, 4, 16 s).</summary>
+    public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Space that must stay free in <see cref="WorkFolder"/> beside what the job needs, 0 to 1 TiB. Default 256 MiB.</summary>
+    public long MinFreeBytes { get; init; } = 256L << 20;
+
+    /// <summary>Everything that is wrong, one sentence each with the accepted range; empty when the options are good.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var problems = new List<string>();
+        Check(Slots is >= 1 and <= 256, nameof(Slots), Slots, "1 to 256");
+        Check(!string.IsNullOrWhiteSpace(WorkFolder), nameof(WorkFolder), WorkFolder, "a folder");
+        Check(ToolPath is not "", nameof(ToolPath), ToolPath, "folders separated as in PATH, or nothing for PATH itself");
+        Check(MaxMasterBytes is >= 1L << 20 and <= 64L << 30, nameof(MaxMasterBytes), MaxMasterBytes, "1048576 (1 MiB) to 68719476736 (64 GiB)");
+        CheckTime(MinDuration, TimeSpan.FromSeconds(0.1), TimeSpan.FromMinutes(1), nameof(MinDuration));
+        CheckTime(MaxDuration, TimeSpan.FromMinutes(1), TimeSpan.FromHours(24), nameof(MaxDuration));
+        Check(ToolMemoryBytes is >= 512L << 20 and <= 64L << 30, nameof(ToolMemoryBytes), ToolMemoryBytes, "536870912 (512 MiB) to 68719476736 (64 GiB)");
+        CheckTime(MinTimeLimit, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1), nameof(MinTimeLimit));
+        Check(TimeLimitPerAudioSecond is >= 0.1 and <= 20, nameof(TimeLimitPerAudioSecond), TimeLimitPerAudioSecond, "0.1 to 20");
+        CheckTime(StallTimeout, TimeSpan.FromSeconds(0.1), TimeSpan.FromMinutes(10), nameof(StallTimeout));
+        CheckTime(KillGrace, TimeSpan.FromSeconds(0.05), TimeSpan.FromSeconds(30), nameof(KillGrace));
+        Check(MaxAttempts is >= 1 and <= 20, nameof(MaxAttempts), MaxAttempts, "1 to 20");
+        CheckTime(RetryDelay, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(RetryDelay));
+        Check(MinFreeBytes is >= 0 and <= 1L << 40, nameof(MinFreeBytes), MinFreeBytes, "0 to 1099511627776 (1 TiB)");
+        return problems;
+
+        void Check(bool good, string name, object? value, string range)
+        {
+            if (!good)
+                problems.Add(FormattableString.Invariant($"Transcoder:{name} is '{value}'; accepted: {range}."));
+        }
+
+        void CheckTime(TimeSpan value, TimeSpan min, TimeSpan max, string name) =>
+            Check(value >= min && value <= max, name, value, FormattableString.Invariant($"{min} to {max}"));
+    }
+}
