@@ -8,10 +8,6 @@ namespace Delivery.Origin.Catalog;
 /// The manifests: JSON objects, each read, changed and written back on condition that nobody else wrote meanwhile. That is all that several
 /// origins over one store need to agree.
 /// </summary>
-/// <remarks>
-/// A member that this version does not know makes the manifest unreadable rather than being dropped on the next write: a newer origin beside
-/// an older one must raise <c>format</c>'s meaning only after the fleet understands it.
-/// </remarks>
 internal sealed class CatalogStore(IObjectStore store)
 {
     /// <summary>
@@ -94,6 +90,8 @@ internal sealed class CatalogStore(IObjectStore store)
         {
             var value = await JsonSerializer.DeserializeAsync(read.Content, type, cancellationToken)
                 ?? throw new CatalogCorruptException(key.Value, "it is null");
+            if (value is Manifest { Format: not Manifest.CurrentFormat } manifest)
+                throw new CatalogCorruptException(key.Value, $"its format is {manifest.Format}");
             return (value, read.Info.Version);
         }
         catch (JsonException e)

@@ -3,10 +3,8 @@ using Delivery.Transcoder.Results;
 namespace Delivery.Origin.Catalog;
 
 /// <summary><c>catalog/files/{fileId}.json</c>: one content-addressed file, its digests, and who uses it. Format: docs/formats/catalog.md.</summary>
-internal sealed record FileManifest
+internal sealed record FileManifest : Manifest
 {
-    public int Format { get; init; } = 1;
-
     public required string FileId { get; init; }
 
     /// <summary>Object key.</summary>

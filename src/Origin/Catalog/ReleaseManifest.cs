@@ -3,10 +3,8 @@ using Delivery.Origin.Ingest;
 namespace Delivery.Origin.Catalog;
 
 /// <summary><c>catalog/releases/{releaseId}.json</c>: the newest document and how often it changed. Format: docs/formats/catalog.md.</summary>
-internal sealed record ReleaseManifest
+internal sealed record ReleaseManifest : Manifest
 {
-    public int Format { get; init; } = 1;
-
     public required string ReleaseId { get; init; }
 
     /// <summary>Counts the changes, from 1.</summary>

@@ -24,10 +24,8 @@ internal enum MasterState
 }
 
 /// <summary><c>catalog/tracks/{trackId}.json</c>. Format: docs/formats/catalog.md.</summary>
-internal sealed record TrackManifest
+internal sealed record TrackManifest : Manifest
 {
-    public int Format { get; init; } = 1;
-
     public required string TrackId { get; init; }
 
     /// <summary>For good: a track never changes its release.</summary>
@@ -51,6 +49,12 @@ internal sealed record TrackManifest
     /// those manifests are clean, so that a crash in between is made good at the next start.
     /// </summary>
     public IReadOnlyList<string>? Retired { get; init; }
+
+    public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
+        new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
+
+    /// <summary>The next revision.</summary>
+    public TrackManifest Next(DateTimeOffset now) => this with { Revision = Revision + 1, UpdatedAt = now };
 
     /// <summary>The job of the newest master, or null when there is none.</summary>
     public TranscodeJob? Job(DateTimeOffset? deadline) => Master is null
