@@ -25,7 +25,7 @@ public sealed class FileStore : IObjectStore
     public const int CopyBufferSize = 128 * 1024;
 
     /// <summary>
-    /// How often a write or delete starts again because deletes removed its folders meanwhile. Each time takes another delete of the last
+    /// How often a write starts again because deletes removed its folders meanwhile. Each time takes another delete of the last
     /// object of a folder, between two system calls.
     /// </summary>
     private const int MaxVanishedFolders = 1000;
@@ -35,12 +35,12 @@ public sealed class FileStore : IObjectStore
     private readonly SafeFileHandle _root;
     private readonly SafeFileHandle _temp;
     private readonly KeyLocks _locks;
+    private readonly int _listingPageSize;
 
-    private FileStore(string rootPath, SafeFileHandle root, SafeFileHandle temp, TimeSpan lockTimeout, bool keepsMetadata)
+    private FileStore(string rootPath, SafeFileHandle root, SafeFileHandle temp, bool keepsMetadata, TimeSpan lockTimeout, int listingPageSize)
     {
-        _rootPath = rootPath;
-        _tempPath = Path.Combine(rootPath, ReservedFolder, "tmp");
-        (_root, _temp) = (root, temp);
+        (_rootPath, _root, _temp, _listingPageSize) = (rootPath, root, temp, listingPageSize);
+        _tempPath = TempPath(rootPath);
         _locks = new KeyLocks(Path.Combine(rootPath, ReservedFolder, "locks"), lockTimeout);
         KeepsMetadata = keepsMetadata;
     }
@@ -51,9 +51,6 @@ public sealed class FileStore : IObjectStore
     /// </summary>
     public bool KeepsMetadata { get; }
 
-    /// <summary>Listing page of one folder; smaller in tests.</summary>
-    internal int ListingPageSize { get; init; } = FolderListing.PageSize;
-
     /// <summary>
     /// Opens the store in a folder, and makes the folder when only it is missing (a missing parent is more likely a misspelt path or a disk
     /// that is not mounted). Removes what killed writers left. Any number of processes may have the same root open.
@@ -61,21 +58,19 @@ public sealed class FileStore : IObjectStore
     /// <exception cref="StoreException"><see cref="StoreError.Misconfigured"/>: no such folder, no rights, or an unfit file system; the message says which.</exception>
     public static FileStore Open(string root) => Open(root, KeyLocks.DefaultTimeout);
 
-    internal static FileStore Open(string root, TimeSpan lockTimeout, int listingPageSize = FolderListing.PageSize)
+    internal static FileStore Open(string folder, TimeSpan lockTimeout, int listingPageSize = FolderListing.PageSize)
     {
-        ArgumentException.ThrowIfNullOrEmpty(root);
-        var path = Path.GetFullPath(root);
-        if (!Directory.Exists(path) && !Directory.Exists(Path.GetDirectoryName(path)))
-            throw new StoreException(StoreError.Misconfigured, $"The store's folder '{path}' does not exist, nor does the folder above it.");
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        var path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         try
         {
-            Directory.CreateDirectory(path);
-            var rootFolder = Posix.OpenFolder(path) ?? throw Posix.Failure($"open the folder '{path}'");
-            using var own = FolderPath.OpenOrMake(rootFolder, [ReservedFolder, "locks"]);
-            using var temp = FolderPath.OpenOrMake(rootFolder, [ReservedFolder, "tmp"]);
-            var tempFolder = Posix.OpenFolder(Path.Combine(path, ReservedFolder, "tmp")) ?? throw Posix.Failure("open the folder of temporary files");
-            RemoveLeftovers(Path.Combine(path, ReservedFolder, "tmp"));
-            return new FileStore(path, rootFolder, tempFolder, lockTimeout, ProbeFileSystem(path)) { ListingPageSize = listingPageSize };
+            MakeRoot(path);
+            var root = Posix.OpenFolder(path) ?? throw Posix.Failure($"open '{path}'");
+            using (FolderPath.OpenOrMake(root, [ReservedFolder, "locks"]))
+            using (FolderPath.OpenOrMake(root, [ReservedFolder, "tmp"]))
+                RemoveLeftovers(TempPath(path));
+            var temp = Posix.OpenFolder(TempPath(path)) ?? throw Posix.Failure($"open '{TempPath(path)}'");
+            return new FileStore(path, root, temp, ProbeFileSystem(path, temp), lockTimeout, listingPageSize);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or StoreException { Error: not StoreError.Misconfigured })
         {
@@ -117,14 +112,14 @@ public sealed class FileStore : IObjectStore
         using (OpenObject(key, out var current))
             Judge(key, write.Precondition, current?.Version);
 
-        using var temp = TempFile.Create(_tempPath);
+        using var temp = TempFile.Create(_temp, _tempPath);
         try
         {
             // 2. Receive.
             var (length, sha256) = await ReceiveAsync(key, content, temp.File, write, cancellationToken);
 
             // 3. Stamp and sync: bytes, times and record are on the disk before any name leads to them.
-            temp.Stamp(DateTime.UtcNow, sha256, write.ContentType);
+            temp.Stamp(DateTime.UtcNow, Record(sha256, write));
 
             // 4. From here on the lock's holder is alone with the key.
             using var held = await _locks.HoldAsync(key, cancellationToken);
@@ -156,96 +151,23 @@ public sealed class FileStore : IObjectStore
     public async IAsyncEnumerable<ObjectEntry> ListAsync(
         string prefix, string? startAfter, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        // The folder part of the prefix leads straight to the folder that holds every match.
-        var slash = prefix.LastIndexOf('/');
-        var top = prefix[..(slash + 1)];
-        if (slash >= 0 && !ObjectKey.TryParse(prefix[..slash], out _))
-            yield break;
-
-        var open = new Stack<(string Folder, IEnumerator<string> Names)>();
-        try
+        await Task.Yield(); // A large folder takes a second to read: not on the caller's thread.
+        using var entries = new FolderListing(_rootPath, _root, startAfter ?? "", _listingPageSize).Below(prefix).GetEnumerator();
+        while (true)
         {
-            open.Push((top, NamesOf(top, prefix[top.Length..], startAfter ?? "")));
-            while (open.TryPeek(out var level))
+            cancellationToken.ThrowIfCancellationRequested();
+            try
             {
-                cancellationToken.ThrowIfCancellationRequested();
-                if (!MoveNext(level.Names))
-                {
-                    open.Pop().Names.Dispose();
-                    continue;
-                }
-
-                var text = level.Folder + level.Names.Current;
-                if (text.EndsWith('/'))
-                    open.Push((text, NamesOf(text, "", startAfter ?? "")));
-                else if (ObjectKey.TryParse(text, out var key) && EntryOf(key) is { } entry)
-                    yield return entry;
+                if (!entries.MoveNext())
+                    yield break;
             }
-        }
-        finally
-        {
-            foreach (var (_, names) in open)
-                names.Dispose();
-        }
-
-        await Task.CompletedTask;
-    }
-
-    /// <summary>Names of one folder below the root that can lead to keys after <paramref name="startAfter"/>; none when it is gone or no folder of ours.</summary>
-    private IEnumerator<string> NamesOf(string folder, string prefix, string startAfter)
-    {
-        if (folder.Length > 0 && (!ObjectKey.TryParse(folder[..^1], out var key) || IsReserved(key)))
-            yield break;
-        var names = folder.Length == 0 ? [] : folder[..^1].Split('/');
-        using var path = FolderPath.Open(_root, names);
-        if (path is null)
-            yield break;
-
-        // Inside startAfter's own folder, the name on the way to it is read again (its later keys count); elsewhere all names are before or after.
-        var after = "";
-        if (startAfter.StartsWith(folder, StringComparison.Ordinal))
-        {
-            after = startAfter[folder.Length..];
-            if (after.IndexOf('/') is >= 0 and var cut)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                var onTheWay = after[..(cut + 1)];
-                if (onTheWay.StartsWith(prefix, StringComparison.Ordinal))
-                    yield return onTheWay;
-                after = onTheWay;
+                throw Posix.Failure($"list '{prefix}'", e);
             }
-        }
-        else if (ObjectKey.CompareUtf8(folder, startAfter) < 0)
-        {
-            yield break;
-        }
 
-        foreach (var name in FolderListing.Names(Path.Combine(_rootPath, folder), prefix, after, ListingPageSize))
-            yield return name;
-    }
-
-    private static bool MoveNext(IEnumerator<string> names)
-    {
-        try
-        {
-            return names.MoveNext();
+            yield return entries.Current;
         }
-        catch (DirectoryNotFoundException)
-        {
-            return false; // Deleted meanwhile.
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw Posix.Failure("list a folder", e);
-        }
-    }
-
-    private ObjectEntry? EntryOf(ObjectKey key)
-    {
-        var (folders, name) = Split(key);
-        using var path = FolderPath.Open(_root, folders);
-        return path is not null && Posix.Status(path.Folder, name) is { Kind: FileKind.File } status
-            ? new ObjectEntry(key, status.Length, status.Version, status.Modified)
-            : null;
     }
 
     private SafeFileHandle? OpenObject(ObjectKey key, out ObjectInfo? info)
@@ -340,25 +262,26 @@ public sealed class FileStore : IObjectStore
                 var replaced = current is { Kind: FileKind.File } ? current : null;
                 Judge(key, write.Precondition, replaced?.Version);
                 if (replaced is { } old && old.Modified >= temp.Status.Modified)
-                    temp.Stamp(old.Modified.AddTicks(1), sha256, write.ContentType);
+                    temp.Stamp(old.Modified.AddTicks(1), Record(sha256, write));
 
                 // 6. Rename: the commit. A folder in the way goes if it is empty (a killed or refused write left it).
                 renamed = Posix.Rename(_temp, temp.Name, path.Folder, name)
                     || (Posix.LastError == Posix.EISDIR && Posix.RemoveFolder(path.Folder, name) && Posix.Rename(_temp, temp.Name, path.Folder, name));
                 if (!renamed)
                 {
-                    if (Posix.LastError == Posix.ENOENT && temp.IsLinked)
+                    var error = Posix.LastError;
+                    if (error == Posix.ENOENT && temp.IsLinked)
                         continue;
-                    throw Posix.LastError is Posix.EISDIR or Posix.ENOTEMPTY or Posix.EEXIST
+                    throw error is Posix.EISDIR or Posix.ENOTEMPTY or Posix.EEXIST
                         ? new StoreException(StoreError.KeyRefused, $"'{key}' is a folder of other objects, so it cannot be an object too in a File store.")
-                        : Posix.Failure($"commit '{key}'");
+                        : Posix.Failure($"commit '{key}'", error);
                 }
 
                 // 7. Sync the folders: now the name survives a power cut too.
                 var status = temp.Committed();
                 path.Sync();
-                return new ObjectInfo(key, length, status.Version, KeepsMetadata ? write.ContentType : ObjectRecord.ByExtension(name),
-                    KeepsMetadata ? Convert.ToHexStringLower(sha256) : null, status.Modified);
+                var record = Record(sha256, write) ?? ObjectRecord.OfName(name);
+                return new ObjectInfo(key, length, status.Version, record.ContentType, record.Sha256, status.Modified);
             }
             finally
             {
@@ -378,14 +301,33 @@ public sealed class FileStore : IObjectStore
             throw new StoreException(StoreError.PreconditionFailed, $"'{key}' is {(currentVersion is null ? "absent" : $"version {currentVersion}")}, not version {wanted}.");
     }
 
+    private ObjectRecord? Record(byte[] sha256, ObjectWrite write) =>
+        KeepsMetadata ? new ObjectRecord(write.ContentType, Convert.ToHexStringLower(sha256)) : null;
+
     private static (string[] Folders, string Name) Split(ObjectKey key)
     {
         var segments = key.Value.Split('/');
         return (segments[..^1], segments[^1]);
     }
 
-    private static bool IsReserved(ObjectKey key) =>
-        key.Value == ReservedFolder || key.Value.StartsWith(ReservedFolder + "/", StringComparison.Ordinal);
+    private static string TempPath(string rootPath) => Path.Combine(rootPath, ReservedFolder, "tmp");
+
+    private static bool IsReserved(ObjectKey key) => IsReserved(key.Value);
+
+    internal static bool IsReserved(string text) =>
+        text.StartsWith(ReservedFolder, StringComparison.Ordinal) && (text.Length == ReservedFolder.Length || text[ReservedFolder.Length] == '/');
+
+    private static void MakeRoot(string path)
+    {
+        if (Directory.Exists(path))
+            return;
+        var above = Path.GetDirectoryName(path);
+        if (!Directory.Exists(above))
+            throw new StoreException(StoreError.Misconfigured, $"The store's folder '{path}' does not exist, nor does the folder above it.");
+        Directory.CreateDirectory(path);
+        using var folder = Posix.OpenFolder(above) ?? throw Posix.Failure($"open '{above}'");
+        RandomAccess.FlushToDisk(folder);
+    }
 
     /// <summary>
     /// A temporary file that nobody holds the lock of has lost its writer. Taking that lock first means that a live upload is never removed,
@@ -402,15 +344,15 @@ public sealed class FileStore : IObjectStore
     }
 
     /// <summary>Refuses file systems on which the promises would not hold; tells whether extended attributes are kept.</summary>
-    private static bool ProbeFileSystem(string root)
+    private static bool ProbeFileSystem(string path, SafeFileHandle temp)
     {
-        using var probe = TempFile.Create(Path.Combine(root, ReservedFolder, "tmp"));
-        if (File.Exists(Path.Combine(root, ReservedFolder, "tmp", probe.Name.ToUpperInvariant())))
-            throw new StoreException(StoreError.Misconfigured, $"The file system of '{root}' takes upper and lower case for the same; keys that differ only in case would be one object.");
+        using var probe = TempFile.Create(temp, TempPath(path));
+        if (Posix.Status(temp, probe.Name.ToUpperInvariant()) is not null)
+            throw new StoreException(StoreError.Misconfigured, $"The file system of '{path}' takes upper and lower case for the same; keys that differ only in case would be one object.");
         var odd = DateTime.UnixEpoch.AddTicks(12_345_678_901_234_567);
         File.SetLastWriteTimeUtc(probe.File, odd);
         if (Posix.Status(probe.File).Modified != odd)
-            throw new StoreException(StoreError.Misconfigured, $"The file system of '{root}' does not keep times to 100 ns; versions of objects would not be unique.");
-        return ObjectRecord.TryWrite(probe.File, odd, new byte[SHA256.HashSizeInBytes], "audio/ogg");
+            throw new StoreException(StoreError.Misconfigured, $"The file system of '{path}' does not keep times to 100 ns; versions of objects would not be unique.");
+        return new ObjectRecord("audio/ogg", new string('0', 2 * SHA256.HashSizeInBytes)).TryWrite(probe.File, odd);
     }
 }

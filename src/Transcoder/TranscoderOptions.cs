@@ -51,6 +51,9 @@ public sealed class TranscoderOptions
     /// <summary>Space that must stay free in <see cref="WorkFolder"/> beside what the job needs, 0 to 1 TiB. Default 256 MiB.</summary>
     public long MinFreeBytes { get; init; } = 256L << 20;
 
+    /// <summary>Limit of wall-clock and of CPU time for one run of a tool over audio of this length.</summary>
+    internal TimeSpan TimeLimit(TimeSpan audio) => MinTimeLimit + (audio * TimeLimitPerAudioSecond);
+
     /// <summary>Everything that is wrong, one sentence each with the accepted range; empty when the options are good.</summary>
     public IReadOnlyList<string> Validate()
     {

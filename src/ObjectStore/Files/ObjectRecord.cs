@@ -27,14 +27,15 @@ internal readonly record struct ObjectRecord(string ContentType, string? Sha256)
     private const int MaxSize = HeaderSize + ObjectWrite.MaxContentTypeLength;
 
     /// <summary>Writes the record to a file whose modification time is already final; false when the file system keeps no attributes.</summary>
-    public static bool TryWrite(SafeFileHandle file, DateTime modified, ReadOnlySpan<byte> sha256, string contentType)
+    public bool TryWrite(SafeFileHandle file, DateTime modified)
     {
         Span<byte> record = stackalloc byte[MaxSize];
         record[0] = Format;
         BinaryPrimitives.WriteInt64LittleEndian(record[1..], modified.Ticks);
-        sha256.CopyTo(record[9..]);
-        var size = HeaderSize + Encoding.ASCII.GetBytes(contentType, record[HeaderSize..]);
-        return Posix.SetAttribute(file, AttributeName, record[..size]);
+        Convert.FromHexString(Sha256!, record[9..HeaderSize], out _, out _);
+        var size = HeaderSize + Encoding.ASCII.GetBytes(ContentType, record[HeaderSize..]);
+        return Posix.SetAttribute(file, AttributeName, record[..size])
+            || (Posix.LastError == Posix.ENOTSUP ? false : throw Posix.Failure("write an object's metadata"));
     }
 
     /// <summary>Reads the record of a file, or makes one from its name when it has none (dropped in by hand, copied without attributes).</summary>
@@ -44,11 +45,14 @@ internal readonly record struct ObjectRecord(string ContentType, string? Sha256)
         var size = Posix.GetAttribute(file, AttributeName, record);
         return size > HeaderSize && record[0] == Format && BinaryPrimitives.ReadInt64LittleEndian(record[1..]) == modified.Ticks
             ? new ObjectRecord(Encoding.ASCII.GetString(record[HeaderSize..size]), Convert.ToHexStringLower(record[9..HeaderSize]))
-            : new ObjectRecord(ByExtension(name), null);
+            : OfName(name);
     }
 
+    /// <summary>What the name alone tells.</summary>
+    public static ObjectRecord OfName(string name) => new(ByExtension(name), null);
+
     /// <summary>The media types of what the store holds (DESIGN §4) and of common masters.</summary>
-    public static string ByExtension(string name) => Path.GetExtension(name).ToLowerInvariant() switch
+    private static string ByExtension(string name) => Path.GetExtension(name).ToLowerInvariant() switch
     {
         ".ogg" or ".oga" => "audio/ogg",
         ".m4a" or ".mp4" => "audio/mp4",

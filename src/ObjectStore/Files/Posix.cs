@@ -9,8 +9,7 @@ namespace Delivery.ObjectStore.Files;
 /// </summary>
 internal static partial class Posix
 {
-    public const int EPERM = 1, ENOENT = 2, ENXIO = 6, EACCES = 13, EEXIST = 17, EXDEV = 18, ENOTDIR = 20, EISDIR = 21, EFBIG = 27, ENOSPC = 28, EROFS = 30,
-        ENAMETOOLONG = 36, ENOTEMPTY = 39, ELOOP = 40, EDQUOT = 122;
+    public const int EPERM = 1, ENOENT = 2, ENXIO = 6, EACCES = 13, EEXIST = 17, EXDEV = 18, ENOTDIR = 20, EISDIR = 21, ENOSPC = 28, EROFS = 30, ENOTEMPTY = 39, ELOOP = 40, ENOTSUP = 95, EDQUOT = 122;
 
     private const int Nonblock = 0x800, CloseOnExec = 0x80000;
     private const int AtSymlinkNofollow = 0x100, AtRemoveFolder = 0x200, AtEmptyPath = 0x1000;
@@ -60,18 +59,20 @@ internal static partial class Posix
     public static int LastError => Marshal.GetLastPInvokeError();
 
     /// <summary>The typed error of the last failed call here.</summary>
-    public static StoreException Failure(string action) => Failure(action, LastError, null);
+    public static StoreException Failure(string action) => Failure(action, LastError);
+
+    public static StoreException Failure(string action, int errno) => Failure(action, errno, null);
 
     /// <summary>The typed error of a failed call of the base class library, which keeps the errno in HResult (ENOSPC and others) or in the type.</summary>
     public static StoreException Failure(string action, Exception exception) =>
-        Failure(action, exception is UnauthorizedAccessException ? EACCES : exception.HResult, exception);
+        Failure(action, exception switch { UnauthorizedAccessException => EACCES, DirectoryNotFoundException => ENOTDIR, _ => exception.HResult }, exception);
 
     private static StoreException Failure(string action, int errno, Exception? inner) => new(
         errno switch
         {
-            ENOSPC or EDQUOT or EFBIG => StoreError.Full,
+            ENOSPC or EDQUOT => StoreError.Full,
             EACCES or EPERM or EROFS => StoreError.Denied,
-            EXDEV => StoreError.Misconfigured,
+            EXDEV or ENOTDIR => StoreError.Misconfigured,
             _ => StoreError.Unavailable,
         },
         $"Could not {action}: {inner?.Message ?? Marshal.GetPInvokeErrorMessage(errno)}{(errno == EXDEV ? " (the store must be one file system)" : "")}.",

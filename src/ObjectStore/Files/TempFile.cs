@@ -8,12 +8,13 @@ namespace Delivery.ObjectStore.Files;
 /// </summary>
 internal sealed class TempFile : IDisposable
 {
-    private readonly string _path;
+    private readonly SafeFileHandle _folder;
     private bool _committed;
 
-    private TempFile(string path, SafeFileHandle file) => (_path, File, Status) = (path, file, Posix.Status(file));
+    private TempFile(SafeFileHandle folder, string name, SafeFileHandle file) =>
+        (_folder, Name, File, Status) = (folder, name, file, Posix.Status(file));
 
-    public string Name => Path.GetFileName(_path);
+    public string Name { get; }
 
     public SafeFileHandle File { get; }
 
@@ -23,16 +24,16 @@ internal sealed class TempFile : IDisposable
     /// <summary>False when somebody removed the file behind our back.</summary>
     public bool IsLinked => Posix.Status(File).Links > 0;
 
-    public static TempFile Create(string folder)
+    public static TempFile Create(SafeFileHandle folder, string path)
     {
         while (true)
         {
-            var path = Path.Combine(folder, $"w-{Guid.NewGuid():n}");
-            if (KeyLocks.TryLock(path, FileMode.CreateNew) is not { } file)
+            var name = $"w-{Guid.NewGuid():n}";
+            if (KeyLocks.TryLock(Path.Combine(path, name), FileMode.CreateNew) is not { } file)
                 continue;
 
             // Between making the file and locking it, another process that was just opening the store may have taken it for a leftover.
-            var temp = new TempFile(path, file);
+            var temp = new TempFile(folder, name, file);
             if (temp.Status.Links > 0)
                 return temp;
             temp.Dispose();
@@ -40,10 +41,10 @@ internal sealed class TempFile : IDisposable
     }
 
     /// <summary>Sets the time and the record, and syncs all of the file. Returns when a power cut can no longer change it.</summary>
-    public void Stamp(DateTime modified, ReadOnlySpan<byte> sha256, string contentType)
+    public void Stamp(DateTime modified, ObjectRecord? record)
     {
         System.IO.File.SetLastWriteTimeUtc(File, modified);
-        ObjectRecord.TryWrite(File, modified, sha256, contentType);
+        record?.TryWrite(File, modified);
         RandomAccess.FlushToDisk(File);
         Status = Posix.Status(File);
     }
@@ -58,9 +59,9 @@ internal sealed class TempFile : IDisposable
 
     public void Dispose()
     {
-        // The name goes before the lock: the other way round, a sweep and this could both remove it, harmlessly, but the order costs nothing.
+        // A name that cannot be removed now (the disk has turned read-only) goes when the store is next opened.
         if (!_committed)
-            System.IO.File.Delete(_path);
+            Posix.RemoveFile(_folder, Name);
         File.Dispose();
     }
 }

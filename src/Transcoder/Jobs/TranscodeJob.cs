@@ -82,6 +82,9 @@ public enum JobFailure
     /// <summary>The store failed for longer than the retries last.</summary>
     StoreFailed,
 
+    /// <summary>The worker's own disk is full, for longer than the retries last.</summary>
+    WorkFolderFull,
+
     /// <summary>A fault of our own.</summary>
     Internal,
 }

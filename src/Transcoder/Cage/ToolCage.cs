@@ -1,0 +1,162 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Tools;
+
+namespace Delivery.Transcoder.Cage;
+
+/// <summary>
+/// Runs a tool on untrusted input: no shell, no environment, no network, bounded address space, CPU, file size, open files and time, in the
+/// job's private folder, and dead when the worker dies.
+/// </summary>
+/// <remarks>
+/// <code>unshare -rn ▶ setpriv --no-new-privs --pdeathsig KILL ▶ nice ▶ prlimit ▶ tool</code>
+/// Each replaces itself by the next, so the process id is the tool's.
+/// </remarks>
+internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation, TimeProvider time)
+{
+    /// <summary>Input, a dozen outputs, pipes and libraries: measured need is under 40.</summary>
+    public const int MaxOpenFiles = 64;
+
+    /// <summary>An edge on the same machine goes first.</summary>
+    public const int Niceness = 10;
+
+    /// <summary>Lines kept of a tool's log; older ones are only seen by <see cref="ToolRun.OnLog"/>.</summary>
+    public const int MaxLogLines = 40;
+
+    private const int Sigterm = 15;
+    private const int ExitBySignal = 128;
+    private const int Sigxcpu = 24;
+    private const int Sigxfsz = 25;
+
+    /// <exception cref="JobException"><see cref="JobFailure.ToolMissing"/>: the tool cannot be started.</exception>
+    public async Task<ToolOutcome> RunAsync(ToolRun run, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        using var process = new Process { StartInfo = StartInfo(run) };
+        try
+        {
+            await ProcessLauncher.StartAsync(process);
+        }
+        catch (Win32Exception error)
+        {
+            throw new JobException(JobFailure.ToolMissing, $"{Path.GetFileName(run.Tool)} cannot be started: {error.Message}", canRetry: true, error);
+        }
+
+        process.StandardInput.Close();
+        using var timeLimit = new CancellationTokenSource(run.TimeLimit, time);
+        using var stall = run.StallTimeout is { } timeout ? new CancellationTokenSource(timeout, time) : new CancellationTokenSource();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, timeLimit.Token, stall.Token);
+
+        var log = new Queue<string>();
+        // Both pipes are drained at once: a tool blocks when either is full.
+        var draining = Task.WhenAll(
+            BoundedLines.ReadAsync(process.StandardOutput, line =>
+            {
+                if (run.OnOutput?.Invoke(line) == true && run.StallTimeout is { } again)
+                    stall.CancelAfter(again);
+            }),
+            BoundedLines.ReadAsync(process.StandardError, line =>
+            {
+                if (log.Count == MaxLogLines)
+                    log.Dequeue();
+                log.Enqueue(line);
+                run.OnLog?.Invoke(line);
+            }));
+        try
+        {
+            await process.WaitForExitAsync(stop.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            await TerminateAsync(process, run.KillGrace);
+        }
+
+        await draining;
+        cancellationToken.ThrowIfCancellationRequested();
+        return new ToolOutcome(End(process.ExitCode), process.ExitCode, [.. log]);
+
+        ToolEnd End(int exitCode) => exitCode switch
+        {
+            0 => ToolEnd.Exited,
+            _ when timeLimit.IsCancellationRequested => ToolEnd.TimeLimit,
+            _ when stall.IsCancellationRequested => ToolEnd.Stalled,
+            ExitBySignal + Sigxcpu => ToolEnd.CpuLimit,
+            // ffmpeg catches SIGXCPU and ends as if it had been asked to.
+            255 when log.Any(line => line.Contains("received signal 24", StringComparison.Ordinal)) => ToolEnd.CpuLimit,
+            255 when log.Any(line => line.Contains("received signal", StringComparison.Ordinal)) => ToolEnd.Killed,
+            ExitBySignal + Sigxfsz => ToolEnd.FileSizeLimit,
+            > ExitBySignal and < ExitBySignal + 65 => ToolEnd.Killed,
+            _ => ToolEnd.Exited,
+        };
+    }
+
+    /// <summary>The program and arguments that cage a run: a pure function of it.</summary>
+    public IReadOnlyList<string> CommandLine(ToolRun run)
+    {
+        var cpuSeconds = (long)Math.Ceiling(run.TimeLimit.TotalSeconds);
+        List<string> command = isolation switch
+        {
+            NetworkIsolation.UserNamespace => [tools.Unshare, "-rn", "--"],
+            NetworkIsolation.NetworkNamespace => [tools.Unshare, "-n", "--"],
+            _ => [],
+        };
+        // setpriv after unshare: a change of credentials clears the death signal (prctl(2)).
+        command.AddRange([tools.Setpriv, "--no-new-privs", "--pdeathsig", "KILL", "--"]);
+        command.AddRange([tools.Nice, "-n", Niceness.ToString(CultureInfo.InvariantCulture)]);
+        command.AddRange(
+        [
+            tools.Prlimit,
+            FormattableString.Invariant($"--as={run.MemoryBytes}"),
+            // SIGXCPU at the soft limit tells a used-up budget from a kill; the hard one is for a tool that does not listen.
+            FormattableString.Invariant($"--cpu={cpuSeconds}:{cpuSeconds + 5}"),
+            FormattableString.Invariant($"--fsize={run.MaxFileBytes}"),
+            FormattableString.Invariant($"--nofile={MaxOpenFiles}"),
+            "--core=0",
+            "--",
+            run.Tool,
+        ]);
+        command.AddRange(run.Arguments);
+        return command;
+    }
+
+    private ProcessStartInfo StartInfo(ToolRun run)
+    {
+        var command = CommandLine(run);
+        var info = new ProcessStartInfo(command[0], command.Skip(1))
+        {
+            WorkingDirectory = run.Folder,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+        };
+        info.Environment.Clear();
+        info.Environment["LC_ALL"] = "C";
+        info.Environment["TMPDIR"] = run.Folder;
+        return info;
+    }
+
+    /// <summary>SIGTERM, the grace, SIGKILL. The tool's files are worth nothing afterwards: ffmpeg ends an interrupted file as a valid, shorter one.</summary>
+    private async Task TerminateAsync(Process process, TimeSpan grace)
+    {
+        if (!process.HasExited)
+            _ = Kill(process.Id, Sigterm); // A failure means that it ended meanwhile.
+        using var patience = new CancellationTokenSource(grace, time);
+        try
+        {
+            await process.WaitForExitAsync(patience.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            await process.WaitForExitAsync(CancellationToken.None);
+        }
+    }
+
+    // .NET 10 has only SIGKILL (Process.Kill).
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int Kill(int pid, int signal);
+}

@@ -1,0 +1,177 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Delivery.ObjectStore;
+using Delivery.Transcoder.Encoding;
+using Delivery.Transcoder.Ladders;
+using Delivery.Transcoder.Probing;
+using Delivery.Transcoder.Results;
+using Delivery.Transcoder.Verification;
+
+namespace Delivery.Transcoder.Jobs;
+
+/// <summary>
+/// The life of a job: 1. known already? 2. fetch, 3. probe, 4. encode, 5. verify, 6. publish. Nothing of it is visible before the last step's
+/// last write, and everything before can be done again.
+/// </summary>
+internal sealed class JobRunner(
+    IObjectStore store, TranscoderOptions options, EncoderProfile profile, WorkArea area, Prober prober, Encoder encoder, Verifier verifier, TranscoderMetrics metrics, TimeProvider time)
+{
+    private const string MasterFile = "master"; // Without an extension: ffmpeg must judge by content.
+    private const int CopyBufferBytes = 256 * 1024;
+    private const int ErrorNoSpace = 28; // ENOSPC
+
+    private readonly ResultStore _results = new(store);
+
+    /// <param name="job">What to do.</param>
+    /// <param name="onProgress">Called with the phase and its part from 0 to 1.</param>
+    /// <param name="cancellationToken">Ends the tools and leaves nothing behind.</param>
+    /// <returns>Key of the result manifest.</returns>
+    /// <exception cref="JobException">Every other outcome.</exception>
+    public async Task<ObjectKey> RunAsync(TranscodeJob job, Action<JobPhase, double> onProgress, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await RunStepsAsync(job, onProgress, cancellationToken);
+        }
+        catch (StoreException error)
+        {
+            throw new JobException(JobFailure.StoreFailed, $"The object store failed ({error.Error}): {error.Message}", error.CanRetry || error.Error == StoreError.Full, error);
+        }
+        catch (IOException error) when ((error.HResult & 0xffff) == ErrorNoSpace)
+        {
+            throw new JobException(JobFailure.WorkFolderFull, "The worker's disk is full; free space in its work folder, then retry the job.", canRetry: true, error);
+        }
+        catch (Exception error) when (error is not (OperationCanceledException or JobException))
+        {
+            throw new JobException(JobFailure.Internal, $"A fault of the transcoder: {error.Message}", canRetry: true, error);
+        }
+    }
+
+    private async Task<ObjectKey> RunStepsAsync(TranscodeJob job, Action<JobPhase, double> onProgress, CancellationToken cancellationToken)
+    {
+        var (ladder, masterKey, manifestKey) = Check(job);
+
+        // 1. known already?
+        if (await _results.IsPublishedAsync(manifestKey, cancellationToken))
+            return manifestKey;
+
+        using var folder = area.CreateJobFolder();
+
+        // 2. fetch
+        using (Phase(JobPhase.Fetch))
+            await FetchAsync(job, masterKey, Path.Combine(folder.Path, MasterFile), part => onProgress(JobPhase.Fetch, part), cancellationToken);
+
+        // 3. probe
+        EncodePlan plan;
+        using (Phase(JobPhase.Probe))
+        {
+            plan = EncodePlan.Create(ladder, await prober.ProbeAsync(folder.Path, MasterFile, cancellationToken), profile.CanEncodeHeAacV2);
+            CheckSpace(plan.MaxOutputBytes);
+        }
+
+        // 4. encode
+        Analysis.MasterMeasurement measured;
+        string? masterMd5;
+        using (Phase(JobPhase.Encode))
+            (measured, masterMd5) = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
+        metrics.AudioEncoded(plan.Master.Duration);
+
+        // 5. verify
+        IReadOnlyList<VerifiedRendition> verified;
+        using (Phase(JobPhase.Verify))
+        {
+            verified = await verifier.VerifyAsync(
+                folder.Path,
+                plan,
+                masterMd5,
+                () =>
+                {
+                    onProgress(JobPhase.Verify, 0.5);
+                    return true;
+                },
+                cancellationToken);
+        }
+
+        // 6. publish
+        using (Phase(JobPhase.Publish))
+        {
+            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, measured, verified);
+            await _results.PublishAsync(set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
+        }
+
+        return manifestKey;
+
+        PhaseTimer Phase(JobPhase phase)
+        {
+            onProgress(phase, 0);
+            return new PhaseTimer(metrics, time, phase);
+        }
+    }
+
+    private (Ladder Ladder, ObjectKey MasterKey, ObjectKey ManifestKey) Check(TranscodeJob job)
+    {
+        if (job.Format != 1)
+            throw new JobException(JobFailure.Internal, $"The job has format {job.Format}, this worker knows 1; upgrade the worker.");
+        var ladder = Ladder.Find(job.Ladder)
+            ?? throw new JobException(JobFailure.Internal, $"This worker does not know the ladder '{job.Ladder}', only {Ladder.Default.Name}; upgrade the worker or name another.");
+        if (!ObjectKey.TryParse(job.MasterKey, out var masterKey))
+            throw new JobException(JobFailure.MasterMissing, $"'{job.MasterKey}' is not an object key; upload the master again.");
+        if (job.MasterSha256 is not { Length: 64 } || !job.MasterSha256.All(char.IsAsciiHexDigitLower))
+            throw new JobException(JobFailure.Internal, "The job names its master by something that is not a SHA-256.");
+        if (job.MasterBytes == 0)
+            throw new JobException(JobFailure.EmptyMaster, "The master has no bytes; upload it again.");
+        if (job.MasterBytes > options.MaxMasterBytes)
+            throw new JobException(JobFailure.LimitExceeded, string.Create(CultureInfo.InvariantCulture, $"The master has {job.MasterBytes:N0} bytes, more than the {options.MaxMasterBytes:N0} that this worker takes; deliver it as FLAC or raise MaxMasterBytes."));
+        return (ladder, masterKey, ResultKeys.Manifest(job.MasterSha256, ladder.Name, profile.Id));
+    }
+
+    private async Task FetchAsync(TranscodeJob job, ObjectKey key, string file, Action<double> onProgress, CancellationToken cancellationToken)
+    {
+        await using var read = await store.OpenReadAsync(key, null, cancellationToken)
+            ?? throw new JobException(JobFailure.MasterMissing, $"The master {key} is not in the store; upload it again.");
+        if (read.Length != job.MasterBytes)
+            throw Mismatch($"has {read.Length} bytes, the catalog says {job.MasterBytes}");
+        CheckSpace(job.MasterBytes);
+
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        await using var copy = new FileStream(file, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.Asynchronous);
+        var buffer = new byte[CopyBufferBytes];
+        long copied = 0;
+        int count;
+        while ((count = await read.Content.ReadAsync(buffer, cancellationToken)) > 0)
+        {
+            hash.AppendData(buffer.AsSpan(0, count));
+            copied += count;
+            if (copied > job.MasterBytes)
+                break;
+            await copy.WriteAsync(buffer.AsMemory(0, count), cancellationToken);
+            onProgress((double)copied / job.MasterBytes);
+        }
+
+        if (copied != job.MasterBytes)
+            throw new StoreException(StoreError.Unavailable, $"{key} ended after {copied} of {job.MasterBytes} bytes.");
+        if (Convert.ToHexStringLower(hash.GetHashAndReset()) is var digest && digest != job.MasterSha256)
+            throw Mismatch($"has the SHA-256 {digest}, the catalog says {job.MasterSha256}");
+
+        JobException Mismatch(string what) => new(JobFailure.MasterDigestMismatch, $"The master {key} {what}; upload it again.");
+    }
+
+    private void CheckSpace(long needed)
+    {
+        var free = new DriveInfo(area.Folder).AvailableFreeSpace;
+        if (free < needed + options.MinFreeBytes)
+        {
+            throw new JobException(
+                JobFailure.WorkFolderFull,
+                string.Create(CultureInfo.InvariantCulture, $"The worker's disk has {free:N0} bytes free, this job needs {needed:N0} and {options.MinFreeBytes:N0} to spare; free space in its work folder, then retry the job."),
+                canRetry: true);
+        }
+    }
+
+    private readonly struct PhaseTimer(TranscoderMetrics metrics, TimeProvider time, JobPhase phase) : IDisposable
+    {
+        private readonly long _started = time.GetTimestamp();
+
+        public void Dispose() => metrics.PhaseEnded(phase, time.GetElapsedTime(_started));
+    }
+}

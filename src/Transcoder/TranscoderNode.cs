@@ -1,0 +1,91 @@
+using Delivery.ObjectStore;
+using Delivery.Transcoder.Cage;
+using Delivery.Transcoder.Encoding;
+using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Probing;
+using Delivery.Transcoder.Tools;
+using Delivery.Transcoder.Verification;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Delivery.Transcoder;
+
+/// <summary>A worker: takes jobs from a queue, masters from a store, and puts renditions and result manifests into it.</summary>
+public sealed partial class TranscoderNode : IAsyncDisposable
+{
+    private readonly CancellationTokenSource _stop = new();
+    private readonly WorkArea _area;
+    private readonly TranscoderMetrics _metrics;
+    private Task _slots = Task.CompletedTask;
+    private int _disposed;
+
+    private TranscoderNode(WorkArea area, TranscoderMetrics metrics, NetworkIsolation isolation, string encoderId) =>
+        (_area, _metrics, Isolation, EncoderId) = (area, metrics, isolation, encoderId);
+
+    /// <summary>What stands in the key of every result of this worker, for example <c>ffmpeg-5.1.9-1a2b3c4d</c>.</summary>
+    public string EncoderId { get; }
+
+    /// <summary>How the tools are kept from the network on this machine.</summary>
+    public NetworkIsolation Isolation { get; }
+
+    /// <summary>Finds the tools, tries them on a reference master (about a second), and starts to take jobs.</summary>
+    /// <exception cref="OptionsValidationException">Lists everything that is wrong with the options.</exception>
+    /// <exception cref="ToolsMissingException">Says what to install.</exception>
+    /// <exception cref="IOException">The work folder cannot be used.</exception>
+    /// <exception cref="UnauthorizedAccessException">The work folder cannot be used.</exception>
+    public static async Task<TranscoderNode> StartAsync(
+        TranscoderOptions o, IObjectStore store, IJobQueue queue, ILoggerFactory log, TimeProvider time, CancellationToken ct)
+    {
+        if (o.Validate() is { Count: > 0 } problems)
+            throw new OptionsValidationException("Transcoder", typeof(TranscoderOptions), problems);
+        var logger = log.CreateLogger<TranscoderNode>();
+        var tools = ToolSet.Find(o.ToolPath);
+        var isolation = await NetworkIsolationProbe.ProbeAsync(tools, ct);
+        if (isolation == NetworkIsolation.None)
+            NotIsolated(logger);
+
+        var area = WorkArea.Open(o.WorkFolder, out var removed);
+        if (removed > 0)
+            LeftoversRemoved(logger, removed, o.WorkFolder);
+        var cage = new ToolCage(tools, isolation, time);
+        EncoderProfile profile;
+        try
+        {
+            profile = await EncoderProfile.DetectAsync(tools, cage, o, area, ct);
+        }
+        catch
+        {
+            area.Dispose();
+            throw;
+        }
+
+        var metrics = new TranscoderMetrics(isolation);
+        var runner = new JobRunner(store, o, profile, area, new Prober(tools, cage, o), new Encoder(tools, cage, o), new Verifier(tools, cage, o), metrics, time);
+        var worker = new Worker(queue, runner, o, metrics, time, log.CreateLogger<Worker>());
+        var node = new TranscoderNode(area, metrics, isolation, profile.Id);
+        node._slots = Task.WhenAll(Enumerable.Range(0, o.Slots).Select(_ => Task.Run(() => worker.RunAsync(node._stop.Token), CancellationToken.None)));
+        Started(logger, profile.Id, o.Slots, isolation, profile.CanEncodeHeAacV2);
+        return node;
+    }
+
+    /// <summary>Drains: running tools are ended, their deliveries returned to the queue, temporary files removed.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await _stop.CancelAsync();
+        await _slots;
+        _area.Dispose();
+        _metrics.Dispose();
+        _stop.Dispose();
+    }
+
+    [LoggerMessage(3001, LogLevel.Information, "Transcoder started: encoder {EncoderId}, {Slots} slots, isolation {Isolation}, HE-AAC v2 {HeAacV2}")]
+    private static partial void Started(ILogger logger, string encoderId, int slots, NetworkIsolation isolation, bool heAacV2);
+
+    [LoggerMessage(3002, LogLevel.Warning, "This system allows no network namespaces: ffmpeg runs with the network in reach, held back only by its protocol whitelist")]
+    private static partial void NotIsolated(ILogger logger);
+
+    [LoggerMessage(3003, LogLevel.Information, "Removed what {Count} dead workers left in {WorkFolder}")]
+    private static partial void LeftoversRemoved(ILogger logger, int count, string workFolder);
+}

@@ -1,0 +1,191 @@
+using System.Globalization;
+using Delivery.Transcoder.Cage;
+using Delivery.Transcoder.Encoding;
+using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Ladders;
+using Delivery.Transcoder.Results;
+using Delivery.Transcoder.TimeMaps;
+using Delivery.Transcoder.Tools;
+
+namespace Delivery.Transcoder.Verification;
+
+/// <summary>
+/// Believes no encoder: every output is decoded back and compared with the master before anything of the set is uploaded.
+/// </summary>
+/// <remarks>
+/// 1. its structure, read by our own code: index, edit list, pages, frames; 2. one strict decode of all outputs: sample-exact length;
+/// 3. FLAC: its own MD5, and the master's where the samples must be the same; 4. its size against the rung's bit rate; 5. the first sound within
+/// 64 KiB, confirmed by one decode of those prefixes; 6. digests.
+/// </remarks>
+internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions options)
+{
+    /// <summary>What open Spotify clients ask for first: every file must sound within it.</summary>
+    public const int FirstRequestBytes = 65_536;
+
+    /// <summary>
+    /// Most that an output may exceed its nominal bit rate. libvorbis' quality mode stays within 1.06 on music, white noise included, and AAC with the
+    /// heads of its fragments within 1.10; more means a wrong setting. There is no lower bound: silence and solo voices need little.
+    /// </summary>
+    public const double MaxBitrateRatio = 1.25;
+
+    // A second of music can be a single loud onset.
+    private const int BitrateSlackBytes = 8_192;
+
+    /// <param name="folder">The job's folder.</param>
+    /// <param name="plan">What was encoded.</param>
+    /// <param name="masterMd5">MD5 of the master's PCM; null when FLAC cannot hold it.</param>
+    /// <param name="onProgress">Called now and then.</param>
+    /// <param name="cancellationToken">Ends the tools.</param>
+    /// <exception cref="JobException"><see cref="JobFailure.VerificationFailed"/>, naming the rendition and what is wrong with it.</exception>
+    public async Task<IReadOnlyList<VerifiedRendition>> VerifyAsync(string folder, EncodePlan plan, string? masterMd5, Func<bool> onProgress, CancellationToken cancellationToken)
+    {
+        // 1. structure
+        var layouts = plan.Renditions.Select(r => ReadLayout(folder, plan, r)).ToList();
+
+        // 2. one strict decode of all
+        var decoded = await DecodeAsync(folder, plan, [.. plan.Renditions.Select(r => r.FileName)], strict: true, onProgress, cancellationToken);
+        for (var i = 0; i < layouts.Count; i++)
+            CheckLength(plan, plan.Renditions[i], layouts[i], decoded[i]);
+
+        // 3. FLAC
+        var flac = plan.Renditions.Where(r => r.Rung.Codec == RungCodec.Flac).ToList();
+        if (flac.Count > 0)
+        {
+            var test = await cage.RunAsync(Run(folder, plan, tools.Flac, ["-t", "-s", .. flac.Select(r => r.FileName)], null, null), cancellationToken);
+            if (!test.Succeeded)
+                throw test.End == ToolEnd.Exited ? Failed("The FLAC files", $"do not pass flac -t: {ToolFailures.Quote(test)}") : ToolFailures.ToException("flac", test);
+        }
+
+        for (var i = 0; i < layouts.Count; i++)
+        {
+            if (plan.Renditions[i].IsMastersPcm && layouts[i].PcmMd5 != masterMd5)
+                throw Failed(Name(plan.Renditions[i]), $"has samples of MD5 {layouts[i].PcmMd5}, the master's are {masterMd5}");
+        }
+
+        // 4. and 5. sizes and first sounds
+        for (var i = 0; i < layouts.Count; i++)
+            CheckSize(folder, plan.Renditions[i], layouts[i]);
+        await CheckFirstSoundsAsync(folder, plan, layouts, onProgress, cancellationToken);
+
+        // 6. digests
+        var verified = new List<VerifiedRendition>();
+        for (var i = 0; i < layouts.Count; i++)
+        {
+            var (planned, layout) = (plan.Renditions[i], layouts[i]);
+            var digests = await FileDigests.ComputeAsync(Path.Combine(folder, planned.FileName), cancellationToken);
+            verified.Add(new VerifiedRendition(planned, layout, digests, new Gapless(layout.EncoderDelay, (int)(decoded[i] - layout.EncoderDelay - layout.TotalSamples), layout.TotalSamples)));
+            onProgress();
+        }
+
+        return verified;
+    }
+
+    private static AudioLayout ReadLayout(string folder, EncodePlan plan, PlannedRendition rendition)
+    {
+        try
+        {
+            using var file = File.OpenHandle(Path.Combine(folder, rendition.FileName));
+            return rendition.Rung.Codec switch
+            {
+                RungCodec.Vorbis => OggLayout.Read(file, rendition.SampleRate, plan.Master.Duration),
+                RungCodec.Flac => FlacLayout.Read(file, rendition.SampleRate, plan.Master.Duration),
+                _ => Mp4Layout.Read(file, rendition.SampleRate, plan.Master.Duration),
+            };
+        }
+        catch (Exception error) when (error is LayoutException or FileNotFoundException)
+        {
+            throw Failed(Name(rendition), error.Message);
+        }
+    }
+
+    private static void CheckLength(EncodePlan plan, PlannedRendition rendition, AudioLayout layout, long decoded)
+    {
+        var name = Name(rendition);
+        var isLossy = rendition.Rung.Codec != RungCodec.Flac;
+        var atLossyRate = isLossy ? Resampled(plan.Master.Samples, plan.Master.SampleRate, Ladder.LossySampleRate) : 0;
+        var expected = rendition.Rung.Excerpt && plan.Excerpt is { } cut
+            ? Resampled(cut.EndSample - cut.StartSample, Ladder.LossySampleRate, rendition.SampleRate)
+            : isLossy
+                ? Resampled(atLossyRate, Ladder.LossySampleRate, rendition.SampleRate)
+                : Resampled(plan.Master.Samples, plan.Master.SampleRate, rendition.SampleRate);
+        // A resampler rounds the last sample up or down, twice where the rate is changed twice; without one the length is exact.
+        var tolerance = (plan.Master.SampleRate == rendition.SampleRate ? 0 : 1) + (isLossy && rendition.SampleRate != Ladder.LossySampleRate ? 1 : 0);
+        if (Math.Abs(layout.TotalSamples - expected) > tolerance)
+            throw Failed(name, $"has {layout.TotalSamples} samples, {expected} are expected");
+
+        // AAC decodes its priming and fills its last frame; ffmpeg 5.1 does not apply the edit list of a fragmented file, a player does.
+        var padding = decoded - layout.EncoderDelay - layout.TotalSamples;
+        var mostPadding = rendition.Rung.Codec is RungCodec.Aac or RungCodec.HeAacV2 ? 4_096 : 0;
+        if (padding < 0 || padding > mostPadding)
+            throw Failed(name, $"decodes to {decoded} samples, its container says {layout.EncoderDelay} + {layout.TotalSamples}");
+    }
+
+    private static long Resampled(long samples, int from, int to) => (long)Math.Round((decimal)samples * to / from, MidpointRounding.AwayFromZero);
+
+    private static void CheckSize(string folder, PlannedRendition rendition, AudioLayout layout)
+    {
+        if (rendition.Rung.Bitrate is not { } nominal)
+            return;
+        var audioBytes = new FileInfo(Path.Combine(folder, rendition.FileName)).Length - layout.FirstAudioOffset;
+        var nominalBytes = nominal / 8.0 * layout.TotalSamples / rendition.SampleRate;
+        if (audioBytes > (nominalBytes * MaxBitrateRatio) + BitrateSlackBytes)
+            throw Failed(Name(rendition), FormattableString.Invariant($"has {audioBytes} bytes of audio, its bit rate gives {nominalBytes:0}"));
+    }
+
+    /// <summary>The structure says where the first sound ends; a decoder is asked whether that is true.</summary>
+    private async Task CheckFirstSoundsAsync(string folder, EncodePlan plan, List<AudioLayout> layouts, Func<bool> onProgress, CancellationToken cancellationToken)
+    {
+        var heads = new List<string>();
+        for (var i = 0; i < layouts.Count; i++)
+        {
+            var bytes = layouts[i].FirstSoundBytes;
+            if (bytes > FirstRequestBytes)
+                throw Failed(Name(plan.Renditions[i]), $"sounds after {bytes} bytes, {FirstRequestBytes} are allowed");
+            var head = new byte[bytes];
+            using (var file = File.OpenHandle(Path.Combine(folder, plan.Renditions[i].FileName)))
+                RandomAccess.Read(file, head, 0);
+            heads.Add($"head-{plan.Renditions[i].FileName}");
+            await File.WriteAllBytesAsync(Path.Combine(folder, heads[i]), head, cancellationToken);
+        }
+
+        var decoded = await DecodeAsync(folder, plan, heads, strict: false, onProgress, cancellationToken);
+        for (var i = 0; i < layouts.Count; i++)
+        {
+            if (decoded[i] <= layouts[i].EncoderDelay)
+                throw Failed(Name(plan.Renditions[i]), $"does not sound from its first {layouts[i].FirstSoundBytes} bytes");
+            File.Delete(Path.Combine(folder, heads[i]));
+        }
+    }
+
+    private async Task<long[]> DecodeAsync(string folder, EncodePlan plan, List<string> files, bool strict, Func<bool> onProgress, CancellationToken cancellationToken)
+    {
+        var counts = new long[files.Count];
+        var run = Run(folder, plan, tools.Ffmpeg, DecodeArguments.Build(files, strict), _ => onProgress(), line =>
+        {
+            if (DecodeArguments.TryReadCount(line, out var output, out var samples) && output < counts.Length)
+                counts[output] = samples;
+        });
+        var outcome = await cage.RunAsync(run, cancellationToken);
+        if (outcome.End != ToolEnd.Exited)
+            throw ToolFailures.ToException("ffmpeg", outcome);
+        return outcome.ExitCode == 0 || !strict ? counts : throw Failed("A rendition", $"does not decode: {ToolFailures.Quote(outcome)}");
+    }
+
+    private ToolRun Run(string folder, EncodePlan plan, string tool, IReadOnlyList<string> arguments, Func<string, bool>? onOutput, Action<string>? onLog) => new()
+    {
+        Tool = tool,
+        Arguments = arguments,
+        Folder = folder,
+        MemoryBytes = options.ToolMemoryBytes,
+        MaxFileBytes = 0,
+        TimeLimit = options.TimeLimit(plan.Master.Duration),
+        KillGrace = options.KillGrace,
+        OnOutput = onOutput,
+        OnLog = onLog,
+    };
+
+    private static string Name(PlannedRendition rendition) => $"The rendition {rendition.Rung.Quality} {rendition.Rung.Codec}";
+
+    private static JobException Failed(string what, string problem) =>
+        new(JobFailure.VerificationFailed, string.Create(CultureInfo.InvariantCulture, $"{what} {problem}; nothing was published. Keep the master and report it: the encoder broke its promise."));
+}
