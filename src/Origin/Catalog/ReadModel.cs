@@ -69,7 +69,7 @@ internal sealed partial class ReadModel(CatalogStore catalog, IObjectStore store
         _built.TrySetResult();
     }
 
-    private async IAsyncEnumerable<(string Id, ObjectInfo Info)> Changed(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private async IAsyncEnumerable<(string Id, ObjectEntry Info)> Changed(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await foreach (var info in store.ListAsync(prefix, null, cancellationToken))
         {
@@ -79,7 +79,7 @@ internal sealed partial class ReadModel(CatalogStore catalog, IObjectStore store
         }
     }
 
-    private async ValueTask ReadAsync((string Id, ObjectInfo Info) changed, Func<Task> read)
+    private async ValueTask ReadAsync((string Id, ObjectEntry Info) changed, Func<Task> read)
     {
         try
         {
@@ -100,8 +100,8 @@ internal sealed partial class ReadModel(CatalogStore catalog, IObjectStore store
 
 /// <summary>What lists need of a track.</summary>
 internal sealed record TrackSummary(
-    string TrackId, string ReleaseId, int Revision, MasterState State, string? UploadId, TrackFailure? Failure, DateTimeOffset UpdatedAt)
+    string TrackId, string ReleaseId, int Revision, MasterState State, string? UploadId, TrackFailure? Failure, bool Retires, DateTimeOffset UpdatedAt)
 {
     public static TrackSummary Of(TrackManifest track) => new(
-        track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.UpdatedAt);
+        track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt);
 }

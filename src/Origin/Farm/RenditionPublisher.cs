@@ -67,9 +67,9 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             return;
         }
 
-        if (set is not { Format: 1 })
+        if (set is not { Format: 1, Renditions.Count: > 0 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
         {
-            await FailAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not of format 1.", cancellationToken);
+            await FailAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format 1 has it.", cancellationToken);
             return;
         }
 

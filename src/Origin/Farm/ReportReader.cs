@@ -1,4 +1,5 @@
 using System.Threading.Channels;
+using Delivery.Origin.Catalog;
 using Delivery.Transcoder.Jobs;
 using Microsoft.Extensions.Logging;
 
@@ -56,6 +57,11 @@ internal sealed partial class ReportReader(IJobQueue queue, LiveJobs live, Rendi
                     await publisher.SettleAsync(report, cancellationToken);
                     break;
                 }
+                catch (CatalogCorruptException e)
+                {
+                    LogUnreadable(logger, report.JobId, e.Message);
+                    break;
+                }
                 catch (Exception e) when (!cancellationToken.IsCancellationRequested)
                 {
                     LogRetry(logger, e, report.JobId);
@@ -70,4 +76,7 @@ internal sealed partial class ReportReader(IJobQueue queue, LiveJobs live, Rendi
 
     [LoggerMessage(2322, LogLevel.Warning, "The end of job {JobId} could not be recorded; it will be tried again")]
     private static partial void LogRetry(ILogger logger, Exception exception, string jobId);
+
+    [LoggerMessage(2323, LogLevel.Error, "The end of job {JobId} cannot be recorded: {Reason}")]
+    private static partial void LogUnreadable(ILogger logger, string jobId, string reason);
 }

@@ -37,6 +37,7 @@ internal static class DigestField
     private static string? ReadSha256(string field)
     {
         // RFC 8941 §3.2, §3.3.5: neither a byte sequence nor an algorithm's key can hold a comma.
+        Span<byte> hash = stackalloc byte[32];
         string? found = null;
         foreach (var member in field.Split(',', StringSplitOptions.TrimEntries))
         {
@@ -44,7 +45,6 @@ internal static class DigestField
             if (equals < 0 || member[..equals] != "sha-256")
                 continue;
             var item = member[(equals + 1)..];
-            Span<byte> hash = stackalloc byte[32];
             if (item.Length != 46 || item[0] != ':' || item[^1] != ':' || !Convert.TryFromBase64String(item[1..^1], hash, out var length) || length != hash.Length)
                 return null;
             found = Convert.ToHexStringLower(hash); // RFC 8941 §3.2: of a key given twice, the last counts.

@@ -66,8 +66,9 @@ internal static class ReleaseDocumentReader
                     trackIds.Add((id, fields.At("id")));
             }
 
-            var isrc = fields.Text("isrc", MaxText);
-            if (isrc is not null && (isrc = Isrc.Normalize(isrc)) is null)
+            var given = fields.Text("isrc", MaxText);
+            var isrc = given is null ? null : Isrc.Normalize(given);
+            if (given is not null && isrc is null)
                 fields.Fault("isrc", "must be an ISRC such as SEXX12600001: 2 letters, 3 letters or digits, 7 digits");
             var title = fields.Text("title", MaxText, required: true);
             var number = fields.Integer("number", 1, 9999);
