@@ -72,7 +72,7 @@ internal sealed class OriginHarness : IAsyncDisposable
 
     public KeyRing Ring { get; }
 
-    public ILoggerFactory Loggers { get; set; } = NullLoggerFactory.Instance;
+    public ILoggerFactory Loggers { get; set; } = new CapturingLog(LogLevel.Warning);
 
     public OriginNode Node => _node!;
 

@@ -32,8 +32,8 @@ internal sealed class ReleaseEndpoints(CatalogStore catalog, ReadModel model, Re
         if (problem is not null)
             return problem;
 
-        // Also beside other faults, so that the author learns of all in one go.
-        if (CatalogKeys.IsId(releaseId) && errors.Any)
+        // Also beside other faults, so that the author learns of all in one go; and before any id is reserved.
+        if (CatalogKeys.IsId(releaseId))
             await intake.CheckOwnersAsync(releaseId, tracks, errors, limit.Token);
         if (errors.Any)
             return Problem.Validation(errors);

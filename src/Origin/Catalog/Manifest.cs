@@ -12,7 +12,7 @@ internal abstract record Manifest
     [JsonPropertyOrder(-1)]
     public int Format { get; init; } = CurrentFormat;
 
-    /// <summary>Members of a newer origin, kept as they are when this one rewrites the manifest: several versions may run side by side.</summary>
+    /// <summary>Members of a newer origin, kept as they are when this one rewrites the manifest: several versions may run side by side. (Settable: the source generator cannot bind it otherwise.)</summary>
     [JsonExtensionData]
-    public Dictionary<string, JsonElement>? Further { get; init; }
+    public Dictionary<string, JsonElement>? Further { get; set; }
 }
