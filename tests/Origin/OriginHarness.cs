@@ -101,6 +101,9 @@ internal sealed class OriginHarness : IAsyncDisposable
         Queue = new InProcessJobQueue();
     }
 
+    /// <summary>As <see cref="StopNodeAsync"/>; named for what the test means by it.</summary>
+    public Task CrashNodeAsync() => StopNodeAsync();
+
     /// <summary>Another origin over the same store, with a queue of its own.</summary>
     public async Task<HttpClient> StartAnotherAsync()
     {
@@ -112,6 +115,8 @@ internal sealed class OriginHarness : IAsyncDisposable
     public HttpClient ClientOf(ApiRole role) => ClientOf(Node, _secrets[role]);
 
     public HttpClient ClientOf(string? secret) => ClientOf(Node, secret);
+
+    public string SecretOf(ApiRole role) => _secrets[role];
 
     public IEnumerable<string> Secrets => _secrets.Values.Append(_allSecret);
 
