@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
@@ -135,6 +136,15 @@ public sealed class KeyRing
     internal SigningKey Require(string? keyId) => keyId is null ? _signing : Find(keyId)
         ?? throw new ArgumentException($"The key ring has no key '{keyId}'; it has: {string.Join(", ", _keys.Select(key => $"'{key.Id}'"))}.", nameof(keyId));
 
+    // Of a "keys" object alone: its first key is the signing key, and nobody signs.
+    internal static KeyRing ForVerifying(JsonElement keysObject)
+    {
+        var problems = new List<string>();
+        var keys = new List<SigningKey>();
+        ReadKeys(keysObject, keys, problems);
+        return problems.Count > 0 ? throw new KeyRingException(problems) : new KeyRing([.. keys], keys[0]);
+    }
+
     private static KeyRing Of(SigningKey key) => new([key], key);
 
     private static SigningKey NewKey(string id)
@@ -181,7 +191,7 @@ public sealed class KeyRing
 
     private static string? ReadSigning(JsonElement value, List<string> problems)
     {
-        if (value.ValueKind == JsonValueKind.String && TryReadString(value, out var signing))
+        if (value.ValueKind == JsonValueKind.String && TryRead(value.GetString, out var signing))
             return signing;
         problems.Add("'signing' is not a string");
         return null;
@@ -211,7 +221,7 @@ public sealed class KeyRing
                 problems.Add($"the key id '{Shown(id)}' is not at most {MaxKeyIdLength} characters of A-Z a-z 0-9 . _ -");
             else if (!seen.Add(id))
                 problems.Add($"the key id '{id}' stands twice");
-            else if (property.Value.ValueKind != JsonValueKind.String || !property.Value.TryGetBytesFromBase64(out var material))
+            else if (property.Value.ValueKind != JsonValueKind.String || !TryReadBytes(property.Value, out var material))
                 problems.Add($"the key '{id}' is not a string of base64");
             else if (material.Length is 0 or > MaxKeyBytes)
                 problems.Add($"the key '{id}' has {material.Length} bytes, not 1 to {MaxKeyBytes}");
@@ -221,33 +231,29 @@ public sealed class KeyRing
     }
 
     // System.Text.Json throws where a JSON string's escapes make a lone surrogate.
-    private static bool TryReadName(JsonProperty property, out string name)
+    private static bool TryRead<T>(Func<T> read, [NotNullWhen(true)] out T? value)
     {
         try
         {
-            name = property.Name;
-            return true;
+            value = read();
+            return value is not null;
         }
         catch (InvalidOperationException)
         {
-            name = "";
+            value = default;
             return false;
         }
     }
 
-    private static bool TryReadString(JsonElement element, out string value)
+    private static bool TryReadName(JsonProperty property, out string name)
     {
-        try
-        {
-            value = element.GetString() ?? "";
-            return true;
-        }
-        catch (InvalidOperationException)
-        {
-            value = "";
-            return false;
-        }
+        var read = TryRead(() => property.Name, out var text);
+        name = text ?? "";
+        return read;
     }
+
+    private static bool TryReadBytes(JsonElement element, [NotNullWhen(true)] out byte[]? bytes) =>
+        TryRead(() => element.TryGetBytesFromBase64(out var decoded) ? decoded : null, out bytes);
 
     // A misplaced key must not come out as "unknown property": what is not of an id's form is shown by its length only.
     private static string Shown(string text) => IsKeyId(text) && text.Length <= 32 ? text : $"({text.Length} characters)";

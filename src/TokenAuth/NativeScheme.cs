@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Text;
 using System.Globalization;
 using System.Net;
@@ -79,6 +80,7 @@ public sealed class NativeScheme : ITokenScheme
             & (!token.Has(Claim.Prefix) || token[Claim.Prefix] is ['/', ..]);
         claims = new TokenClaims
         {
+            IsAuthentic = true,
             Expires = expires,
             NotBefore = notBefore,
             KeyId = token[Claim.KeyId],
@@ -214,7 +216,7 @@ public sealed class NativeScheme : ITokenScheme
             text = text[..^1];
         return text.Length == SignatureLength
             && CanonicalLastCharacters.Contains(text[^1])
-            && Base64Url.TryDecodeFromChars(text, signature, out var written)
+            && Base64Url.DecodeFromChars(text, signature, out _, out var written) == OperationStatus.Done // Try… throws where it is not base64url
             && written == MacBytes;
     }
 }

@@ -6,6 +6,9 @@ namespace Delivery.TokenAuth;
 /// </summary>
 public readonly ref struct TokenClaims
 {
+    /// <summary>Whether the MAC held, so that the rest is filled.</summary>
+    public bool IsAuthentic { get; init; }
+
     /// <summary><c>expires</c>: the last valid second, in Unix seconds.</summary>
     public long Expires { get; init; }
 

@@ -63,7 +63,7 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
         }
 
         if (measured.NotNumbers > 0)
-            throw new JobException(JobFailure.CorruptMaster, "The master has samples that are not numbers, or infinite; export it again.");
+            throw NotNumbers();
 
         await AddSeekTablesAsync(folder, plan, cancellationToken);
         return (measured, plan.Master.FitsFlac ? await ReadMd5Async(folder, cancellationToken) : null);
@@ -72,12 +72,16 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
     /// <summary>The exit code does not say whether reading or writing failed; the kind of the first error does.</summary>
     private static JobException Blame(ToolOutcome outcome, string firstError)
     {
+        if (outcome.LogHas("NaN/+-Inf")) // ffmpeg's AAC encoder
+            return NotNumbers();
         var failure = ToolFailures.ToException("ffmpeg", outcome);
         // Reading is all that can fail on a healthy machine: the encoders were tried at start.
         return failure.Failure != JobFailure.EncoderFailed || firstError.Contains("encod", StringComparison.OrdinalIgnoreCase)
             ? failure
             : new JobException(JobFailure.CorruptMaster, $"The master is damaged: it does not decode to its end ({ToolFailures.Shorten(firstError)}); export it again and upload it whole.");
     }
+
+    private static JobException NotNumbers() => new(JobFailure.CorruptMaster, "The master has samples that are not numbers, or infinite; export it again.");
 
     private static bool IsError(string line) =>
         line.Contains("[error]", StringComparison.Ordinal) || line.Contains("[fatal]", StringComparison.Ordinal);
