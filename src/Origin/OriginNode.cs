@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Delivery.Metrics;
 using Delivery.ObjectStore;
 using Delivery.Origin.Api;
 using Delivery.Origin.ApiKeys;
@@ -125,6 +126,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, time).Map(_api);
 
         _admin = Build(loggers, static _ => { }, "127.0.0.1", options.AdminPort);
+        _admin.MapAdmin(Own(new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName)), () => model.Built.IsCompleted ? [] : ["the catalog is still being read"]);
 
         Address = await ListenAsync(_api, nameof(options.Port), options.Host, options.Port, cancellationToken);
         AdminAddress = await ListenAsync(_admin, nameof(options.AdminPort), "127.0.0.1", options.AdminPort, cancellationToken);

@@ -5,7 +5,7 @@ namespace Delivery.Origin.Tests;
 /// <summary>The real store with a gate before each call, at which a test can count, wait or fail.</summary>
 internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
 {
-    public Func<string, Task> BeforeRead { get; set; } = _ => Task.CompletedTask;
+    public Func<string, CancellationToken, Task> BeforeRead { get; set; } = (_, _) => Task.CompletedTask;
 
     public Func<string, Task> BeforeWrite { get; set; } = _ => Task.CompletedTask;
 
@@ -13,13 +13,13 @@ internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
 
     public async ValueTask<ObjectInfo?> FindAsync(ObjectKey key, CancellationToken cancellationToken)
     {
-        await BeforeRead(key.Value);
+        await BeforeRead(key.Value, cancellationToken);
         return await inner.FindAsync(key, cancellationToken);
     }
 
     public async ValueTask<ObjectRead?> OpenReadAsync(ObjectKey key, ObjectRange? range, CancellationToken cancellationToken)
     {
-        await BeforeRead(key.Value);
+        await BeforeRead(key.Value, cancellationToken);
         return await inner.OpenReadAsync(key, range, cancellationToken);
     }
 

@@ -101,9 +101,6 @@ internal sealed class OriginHarness : IAsyncDisposable
         Queue = new InProcessJobQueue();
     }
 
-    /// <summary>As <see cref="StopNodeAsync"/>; named for what the test means by it.</summary>
-    public Task CrashNodeAsync() => StopNodeAsync();
-
     /// <summary>Another origin over the same store, with a queue of its own.</summary>
     public async Task<HttpClient> StartAnotherAsync()
     {

@@ -49,7 +49,7 @@ internal sealed class MasterEndpoint(
             return Reject(UploadOutcome.Busy, Problem.Busy($"{options.MaxUploads} uploads are under way, the most that this origin takes at once."));
         try
         {
-            context.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = options.MaxMasterBytes;
+            context.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null; // MasterStream bounds it.
             return await TakeAsync(context, release, trackId, description);
         }
         finally
@@ -60,7 +60,7 @@ internal sealed class MasterEndpoint(
 
     private async Task<IResult> TakeAsync(HttpContext context, ReleaseManifest release, string trackId, MasterDescription description)
     {
-        using var body = new MasterStream(context.Request.BodyReader.AsStream());
+        using var body = new MasterStream(context.Request.BodyReader.AsStream(), options.MaxMasterBytes);
         var outcome = UploadOutcome.StoreFailed;
         try
         {
@@ -92,6 +92,8 @@ internal sealed class MasterEndpoint(
                 _ when context.RequestAborted.IsCancellationRequested || body.Failure is not null || cause is BadHttpRequestException => UploadOutcome.ClientGone,
                 _ => UploadOutcome.StoreFailed,
             };
+            if (outcome == UploadOutcome.TooLarge)
+                return Problem.TooLarge(options.MaxMasterBytes);
             if (ReferenceEquals(cause, e))
                 throw;
             return FailureTable.Answer(cause, context);

@@ -1,9 +1,10 @@
 using System.Security.Cryptography;
+using Microsoft.AspNetCore.Http;
 
 namespace Delivery.Origin.Ingest;
 
-/// <summary>An upload's body on its way to the store: counts, hashes, and remembers how its source failed, however the store wraps that.</summary>
-internal sealed class MasterStream(Stream body) : Stream
+/// <summary>An upload's body on its way to the store: counts, hashes, holds to its bound, and remembers how its source failed, however the store wraps that.</summary>
+internal sealed class MasterStream(Stream body, long maxBytes) : Stream
 {
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
@@ -36,7 +37,8 @@ internal sealed class MasterStream(Stream body) : Stream
             var read = await body.ReadAsync(buffer, cancellationToken);
             _hash.AppendData(buffer.Span[..read]);
             Bytes += read;
-            return read;
+            // The server's own bound counts the framing of chunks as well, so it would refuse a master of exactly the bound.
+            return Bytes <= maxBytes ? read : throw new BadHttpRequestException("The master is too large.", StatusCodes.Status413PayloadTooLarge);
         }
         catch (Exception e)
         {

@@ -18,19 +18,19 @@ public class RecoveryTests
         var held = new TaskCompletionSource();
         var uploaded = false;
         origin.Store.BeforeWrite = key => { uploaded |= key == "catalog/tracks/t1.json"; return Task.CompletedTask; };
-        origin.Store.BeforeRead = async key =>
+        origin.Store.BeforeRead = async (key, cancelled) =>
         {
             if (uploaded && key == "catalog/releases/r1.json")
             {
                 held.TrySetResult();
-                await Task.Delay(Timeout.Infinite, TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromMinutes(1));
+                await Task.Delay(Timeout.Infinite, cancelled);
             }
         };
         var accepted = await origin.UploadAsync([1, 2, 3]);
         await held.Task.WaitAsync(Until.Limit);
-        origin.Store.BeforeRead = _ => Task.CompletedTask;
         var queue = origin.Queue;
-        await origin.CrashNodeAsync();
+        await origin.StopNodeAsync();
+        origin.Store.BeforeRead = (_, _) => Task.CompletedTask;
         await AssertEmptyAsync(queue);
 
         await origin.StartNodeAsync();
