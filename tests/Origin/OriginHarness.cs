@@ -76,14 +76,22 @@ internal sealed class OriginHarness : IAsyncDisposable
 
     public OriginNode Node => _node!;
 
-    public HttpClient Client { get; private set; } = null!;
+    public HttpClient Client { get; private set; } = new();
 
     public static async Task<OriginHarness> StartAsync(Action<OriginHarness>? change = null, string? storeFolder = null)
     {
         var harness = new OriginHarness(storeFolder);
-        change?.Invoke(harness);
-        await harness.StartNodeAsync();
-        return harness;
+        try
+        {
+            change?.Invoke(harness);
+            await harness.StartNodeAsync();
+            return harness;
+        }
+        catch
+        {
+            await harness.DisposeAsync();
+            throw;
+        }
     }
 
     public async Task StartNodeAsync()
@@ -206,7 +214,7 @@ internal sealed class OriginHarness : IAsyncDisposable
     {
         foreach (var node in _others)
             await node.DisposeAsync();
-        Client?.Dispose();
+        Client.Dispose();
         if (_node is not null)
             await _node.DisposeAsync();
         Queue.Dispose();

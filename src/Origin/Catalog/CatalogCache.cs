@@ -17,6 +17,9 @@ internal sealed class CatalogCache<T>(int capacity, TimeSpan freshness, TimeSpan
     private ConcurrentDictionary<string, Entry> _young = new(StringComparer.Ordinal);
     private ConcurrentDictionary<string, Entry> _old = new(StringComparer.Ordinal);
 
+    /// <summary>Entries in memory, at most the capacity and the few that were being added while a generation turned.</summary>
+    public int Count => Volatile.Read(ref _young).Count + Volatile.Read(ref _old).Count;
+
     public Task<T?> GetAsync(string id, CancellationToken cancellationToken)
     {
         if (TryFind(id, out var entry) && IsFresh(entry))
