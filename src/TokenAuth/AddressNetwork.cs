@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
@@ -12,6 +13,9 @@ namespace Delivery.TokenAuth;
 internal readonly struct AddressNetwork
 {
     private static readonly UInt128 MappedPrefix = new(0, 0xffff_0000_0000);
+
+    private static readonly SearchValues<char> Digits = SearchValues.Create("0123456789");
+    private static readonly SearchValues<char> HexDigits = SearchValues.Create("0123456789ABCDEFabcdef");
 
     private readonly UInt128 _address;
     private readonly int _prefixLength;
@@ -112,8 +116,9 @@ internal readonly struct AddressNetwork
                 return count <= 8;
             }
 
-            if (group.Length is 0 or > 4 || ++count > 8 || !ushort.TryParse(group, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var number))
+            if (group.Length is 0 or > 4 || ++count > 8 || group.ContainsAnyExcept(HexDigits))
                 return false;
+            var number = ushort.Parse(group, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
             value = value << 16 | number;
             if (colon < 0)
                 return true;
@@ -128,8 +133,10 @@ internal readonly struct AddressNetwork
     private static bool TryParseDecimal(ReadOnlySpan<char> text, int maxDigits, out int value)
     {
         value = 0;
-        if (text.Length == 0 || text.Length > maxDigits || (text.Length > 1 && text[0] == '0'))
+        // The characters are checked here: .NET's number parsers take trailing NULs.
+        if (text.Length == 0 || text.Length > maxDigits || (text.Length > 1 && text[0] == '0') || text.ContainsAnyExcept(Digits))
             return false;
-        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value);
+        value = int.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);
+        return true;
     }
 }

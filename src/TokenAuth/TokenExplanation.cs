@@ -171,20 +171,20 @@ public sealed record TokenExplanation
 
     private static string ReasonOf(
         TokenVerdict verdict, TokenQueryState state, in TokenQuery token, KeyRing ring, ReadOnlySpan<char> path, IPAddress? client, long now, bool authentic) => verdict switch
-    {
-        TokenVerdict.Valid => "the signature holds, and the path, the time and the address are in scope",
-        TokenVerdict.Missing => "there is no 'sig' parameter",
-        TokenVerdict.Malformed => MalformedReason(state, token, authentic),
-        TokenVerdict.UnknownKey => $"the ring has no key '{token[Claim.KeyId]}'; it has: {string.Join(", ", ring.KeyIds.Select(id => $"'{id}'"))}",
-        TokenVerdict.BadSignature => "the signature is not the one of this message by this key: the path or a claim was changed, added or removed after signing, or another key signed",
-        TokenVerdict.WrongScope when token.Has(Claim.Prefix) && !path.StartsWith(token[Claim.Prefix]) => $"the path does not start with the signed prefix '{token[Claim.Prefix]}'",
-        TokenVerdict.WrongScope => client is null
-            ? $"the URL is for listeners at {token[Claim.Address]}, and the listener's address is not known"
-            : $"the URL is for listeners at {token[Claim.Address]}, not at {client}",
-        TokenVerdict.NotYetValid => $"it is valid only from {TimeInWords("", token[Claim.NotBefore])}",
-        TokenVerdict.Expired when Time(token.Expires) is { } expires => $"it expired {Shown(expires)}, {Relative(expires - DateTimeOffset.FromUnixTimeSeconds(now))}",
-        _ => "it has expired",
-    };
+        {
+            TokenVerdict.Valid => "the signature holds, and the path, the time and the address are in scope",
+            TokenVerdict.Missing => "there is no 'sig' parameter",
+            TokenVerdict.Malformed => MalformedReason(state, token, authentic),
+            TokenVerdict.UnknownKey => $"the ring has no key '{token[Claim.KeyId]}'; it has: {string.Join(", ", ring.KeyIds.Select(id => $"'{id}'"))}",
+            TokenVerdict.BadSignature => "the signature is not the one of this message by this key: the path or a claim was changed, added or removed after signing, or another key signed",
+            TokenVerdict.WrongScope when token.Has(Claim.Prefix) && !path.StartsWith(token[Claim.Prefix]) => $"the path does not start with the signed prefix '{token[Claim.Prefix]}'",
+            TokenVerdict.WrongScope => client is null
+                ? $"the URL is for listeners at {token[Claim.Address]}, and the listener's address is not known"
+                : $"the URL is for listeners at {token[Claim.Address]}, not at {client}",
+            TokenVerdict.NotYetValid => $"it is valid only from {TimeInWords("", token[Claim.NotBefore])}",
+            TokenVerdict.Expired when Time(token.Expires) is { } expires => $"it expired {Shown(expires)}, {Relative(expires - DateTimeOffset.FromUnixTimeSeconds(now))}",
+            _ => "it has expired",
+        };
 
     private static string MalformedReason(TokenQueryState state, in TokenQuery token, bool authentic)
     {
