@@ -1,10 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
-using System.Text;
-using Delivery.ObjectStore;
 using Delivery.Origin.ApiKeys;
-using Delivery.Transcoder.Jobs;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Delivery.Origin.Tests;
 

@@ -1,5 +1,4 @@
 using System.Net;
-using System.Text.Json;
 using Delivery.ObjectStore;
 using Delivery.Origin.Api;
 using Delivery.Transcoder.Jobs;
