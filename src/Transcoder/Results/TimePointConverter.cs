@@ -4,7 +4,7 @@ using System.Text.Json.Serialization;
 namespace Delivery.Transcoder.Results;
 
 /// <summary>Writes a point as <c>[offset, timeMs]</c>: a four-hour map stays small.</summary>
-internal sealed class TimePointConverter : JsonConverter<TimePoint>
+public sealed class TimePointConverter : JsonConverter<TimePoint>
 {
     public override TimePoint Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
     {

@@ -1,0 +1,153 @@
+using Delivery.Origin.Api;
+using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Results;
+
+namespace Delivery.Origin.Catalog;
+
+// A track's life. What the release says of it (title, ISRC, whether it is still listed) stands in the release's manifest alone.
+//
+//   AwaitingMaster ──master──▶ Queued ──Done──▶ Ready
+//                               │  ▲ ▲            │
+//                             Failed │ └─master───┤
+//                               ▼  │ retry        │
+//                             Failed ◀────────────┘ never: a ready master stays ready
+//
+// Published changes only on Done, so an earlier master's renditions play on while Queued or Failed.
+
+/// <summary>State of the newest master.</summary>
+internal enum MasterState
+{
+    AwaitingMaster,
+    Queued,
+    Ready,
+    Failed,
+}
+
+/// <summary><c>catalog/tracks/{trackId}.json</c>. Format: docs/formats/catalog.md.</summary>
+internal sealed record TrackManifest : Manifest
+{
+    public required string TrackId { get; init; }
+
+    /// <summary>For good: a track never changes its release.</summary>
+    public required string ReleaseId { get; init; }
+
+    /// <summary>Counts the writes, from 1; tells which of two copies in memory is the newer.</summary>
+    public required int Revision { get; init; }
+
+    public required DateTimeOffset UpdatedAt { get; init; }
+
+    public required MasterState State { get; init; }
+
+    public TrackMaster? Master { get; init; }
+
+    public TrackFailure? Failure { get; init; }
+
+    public PublishedRenditions? Published { get; init; }
+
+    /// <summary>
+    /// File ids of earlier renditions whose file manifests may still name this track: written with the switch to the new ones, removed when
+    /// those manifests are clean, so that a crash in between is made good at the next start.
+    /// </summary>
+    public IReadOnlyList<string>? Retired { get; init; }
+
+    public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
+        new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
+
+    /// <summary>The next revision.</summary>
+    public TrackManifest Next(DateTimeOffset now) => this with { Revision = Revision + 1, UpdatedAt = now };
+
+    /// <summary>The job of the newest master, or null when there is none.</summary>
+    public TranscodeJob? Job(DateTimeOffset? deadline) => Master is null
+        ? null
+        : new TranscodeJob
+        {
+            JobId = JobIds.Of(TrackId, Master.UploadId),
+            TrackId = TrackId,
+            MasterKey = Master.Key,
+            MasterSha256 = Master.Sha256,
+            MasterBytes = Master.Bytes,
+            Ladder = Master.Ladder,
+            Deadline = deadline,
+        };
+}
+
+/// <summary>An accepted master.</summary>
+internal sealed record TrackMaster
+{
+    /// <summary>32 hex digits, ascending with time.</summary>
+    public required string UploadId { get; init; }
+
+    public required string Key { get; init; }
+
+    public required string Sha256 { get; init; }
+
+    public required long Bytes { get; init; }
+
+    public string? Filename { get; init; }
+
+    /// <summary>The ladder that was current when the master came.</summary>
+    public required string Ladder { get; init; }
+
+    public required DateTimeOffset UploadedAt { get; init; }
+}
+
+/// <summary>One master's renditions, as playback needs them: the farm's result without chunk digests and maps, which are in the file manifests.</summary>
+internal sealed record PublishedRenditions
+{
+    public required string MasterSha256 { get; init; }
+
+    public required string Ladder { get; init; }
+
+    public required string Encoder { get; init; }
+
+    public required string ResultKey { get; init; }
+
+    public required DateTimeOffset PublishedAt { get; init; }
+
+    public required MasterFacts Master { get; init; }
+
+    public Loudness? Loudness { get; init; }
+
+    public required IReadOnlyList<QualityWarning> Warnings { get; init; }
+
+    public required IReadOnlyList<PublishedRendition> Renditions { get; init; }
+}
+
+internal sealed record PublishedRendition
+{
+    public required string Quality { get; init; }
+
+    public required string Codec { get; init; }
+
+    public required string CodecString { get; init; }
+
+    public required string FileId { get; init; }
+
+    public required string Extension { get; init; }
+
+    public required string ContentType { get; init; }
+
+    public required long Bytes { get; init; }
+
+    public required int Bitrate { get; init; }
+
+    public required int SampleRate { get; init; }
+
+    public required int Channels { get; init; }
+
+    public int? BitsPerSample { get; init; }
+
+    public required Gapless Gapless { get; init; }
+
+    public required int FirstSoundBytes { get; init; }
+
+    public required string Sha256 { get; init; }
+
+    /// <summary>Object key; with a leading slash, the public path.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public string Key => $"audio/{FileId}.{Extension}";
+
+    /// <summary>What is heard: a preview is shorter than its track.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public TimeSpan Duration => TimeSpan.FromSeconds((double)Gapless.TotalSamples / SampleRate);
+}

@@ -1,0 +1,216 @@
+using Delivery.ObjectStore;
+using Delivery.Origin.Api;
+using Delivery.Origin.Catalog;
+using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Results;
+using Microsoft.Extensions.Logging;
+
+namespace Delivery.Origin.Farm;
+
+/// <summary>
+/// Turns a job's end into manifests. Repeating it changes nothing, and a crash between any two steps is made good by the job's next
+/// report or by <see cref="RetireAsync"/> at the next start:
+/// <code>
+/// 1 read the farm's result
+/// 2 file manifests name the track
+/// 3 track manifest: ready, new renditions; the old ones' file ids in "retired"   ◀── this is the publication
+/// 4 the old files' manifests no longer name the track
+/// 5 track manifest: nothing retired
+/// </code>
+/// </summary>
+internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWatch watch, LiveJobs live, OriginMetrics metrics, TimeProvider time, ILogger<RenditionPublisher> logger)
+{
+    /// <summary>File manifests written at once for one track.</summary>
+    private const int Parallelism = 4;
+
+    /// <summary>Settles the job of a final report.</summary>
+    public async Task SettleAsync(JobReport report, CancellationToken cancellationToken)
+    {
+        if (!CatalogKeys.IsId(report.TrackId))
+        {
+            LogStray(logger, report.JobId);
+            return;
+        }
+
+        if (report.Phase == JobPhase.Failed)
+            await FailAsync(report, report.Failure ?? JobFailure.Internal, report.Message ?? "The worker gave no reason.", cancellationToken);
+        else
+            await PublishAsync(report, cancellationToken);
+        live.Remove(report.JobId);
+    }
+
+    /// <summary>Steps 4 and 5.</summary>
+    public async Task RetireAsync(string trackId, CancellationToken cancellationToken)
+    {
+        if (await catalog.ReadTrackAsync(trackId, cancellationToken) is not { Retired: { } retired })
+            return;
+        await ForgetUseAsync(trackId, retired, cancellationToken);
+        var track = await catalog.UpdateTrackAsync(trackId, before =>
+            before?.Retired is null || !before.Retired.SequenceEqual(retired) ? before : before.Next(time.GetUtcNow()) with { Retired = null }, cancellationToken);
+        watch.Saw(track!);
+    }
+
+    private async Task PublishAsync(JobReport report, CancellationToken cancellationToken)
+    {
+        // 1
+        RenditionSet? set;
+        try
+        {
+            // Manifests and masters lie in the same store, so a worker's word must not name any object it likes.
+            set = report.ResultKey is { } text && text.StartsWith(CatalogKeys.ResultPrefix, StringComparison.Ordinal) && ObjectKey.TryParse(text, out var key)
+                ? await catalog.ReadAsync(key, ResultJson.Default.RenditionSet, cancellationToken)
+                : null;
+        }
+        catch (CatalogCorruptException e)
+        {
+            await FailAsync(report, JobFailure.Internal, $"The farm's result cannot be read: {e.Message}", cancellationToken);
+            return;
+        }
+
+        if (set is not { Format: 1, Renditions.Count: > 0 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
+        {
+            await FailAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format 1 has it.", cancellationToken);
+            return;
+        }
+
+        if (await catalog.ReadTrackAsync(report.TrackId, cancellationToken) is not { } track || track.Master?.Sha256 != set.MasterSha256)
+        {
+            Supersede(report);
+            return;
+        }
+
+        // 2
+        var published = Published(set, report.ResultKey!);
+        var files = set.Renditions.DistinctBy(r => r.FileId).ToList();
+        if (track.State != MasterState.Ready || track.Published?.ResultKey != published.ResultKey)
+        {
+            await Parallel.ForEachAsync(files, Options(cancellationToken), async (file, token) =>
+                await catalog.UpdateFileAsync(file.FileId, before => AddUse(before, file, track.TrackId), token));
+
+            // 3
+            var superseded = false;
+            track = (await catalog.UpdateTrackAsync(track.TrackId, before =>
+            {
+                superseded = before?.Master?.Sha256 != set.MasterSha256;
+                if (superseded || before!.Published?.ResultKey == published.ResultKey && before.State == MasterState.Ready)
+                    return before;
+                var retired = (before.Published?.Renditions ?? []).Select(r => r.FileId).Concat(before.Retired ?? [])
+                    .Except(files.Select(f => f.FileId)).ToList();
+                return before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
+            }, cancellationToken))!;
+            watch.Saw(track);
+            if (superseded)
+            {
+                // A newer master came between 2 and 3. What 2 wrote is taken back, unless the renditions that play are among it.
+                var playing = track.Published?.Renditions.Select(r => r.FileId) ?? [];
+                await ForgetUseAsync(track.TrackId, files.Select(f => f.FileId).Except(playing), cancellationToken);
+                Supersede(report);
+                return;
+            }
+
+            metrics.CountJob("published");
+            LogPublished(logger, track.TrackId, report.JobId, files.Count);
+        }
+
+        // 4, 5
+        await RetireAsync(track.TrackId, cancellationToken);
+    }
+
+    private async Task FailAsync(JobReport report, JobFailure failure, string message, CancellationToken cancellationToken)
+    {
+        var changed = false;
+        var track = await catalog.UpdateTrackAsync(report.TrackId, before =>
+        {
+            // A report of an earlier master, or a late one of a job that succeeded since, says nothing of the master that counts.
+            changed = before is { State: MasterState.Queued, Master: { } master } && JobIds.Of(before.TrackId, master.UploadId) == report.JobId;
+            return changed ? before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, Failure = new TrackFailure(failure, message, report.At) } : before;
+        }, cancellationToken);
+        if (!changed)
+        {
+            LogStray(logger, report.JobId);
+            return;
+        }
+
+        watch.Saw(track!);
+        metrics.CountJob(OriginMetrics.Word(failure));
+        LogFailed(logger, report.TrackId, report.JobId, failure, message);
+    }
+
+    private void Supersede(JobReport report)
+    {
+        metrics.CountJob("superseded");
+        LogSuperseded(logger, report.TrackId, report.JobId);
+    }
+
+    private Task ForgetUseAsync(string trackId, IEnumerable<string> fileIds, CancellationToken cancellationToken) =>
+        Parallel.ForEachAsync(fileIds, Options(cancellationToken), async (fileId, token) =>
+            await catalog.UpdateFileAsync(fileId, before =>
+                before is null || !before.Tracks.Contains(trackId) ? before : before with { Tracks = [.. before.Tracks.Where(t => t != trackId)] }, token));
+
+    private static FileManifest AddUse(FileManifest? before, Rendition file, string trackId)
+    {
+        if (before is null)
+        {
+            return new FileManifest
+            {
+                FileId = file.FileId,
+                Key = file.Key,
+                ContentType = file.ContentType,
+                Bytes = file.Bytes,
+                Sha256 = file.Sha256,
+                ChunkBytes = file.ChunkBytes,
+                ChunkSha256 = file.ChunkSha256,
+                TimeMap = file.TimeMap,
+                Tracks = [trackId],
+            };
+        }
+
+        return before.Tracks.Contains(trackId)
+            ? before
+            : before with { Tracks = [.. before.Tracks.Append(trackId).Order(StringComparer.Ordinal)] };
+    }
+
+    private PublishedRenditions Published(RenditionSet set, string resultKey) => new()
+    {
+        MasterSha256 = set.MasterSha256,
+        Ladder = set.Ladder,
+        Encoder = set.Encoder,
+        ResultKey = resultKey,
+        PublishedAt = time.GetUtcNow(),
+        Master = set.Master,
+        Loudness = set.Loudness,
+        Warnings = set.Warnings,
+        Renditions = [.. set.Renditions.Select(r => new PublishedRendition
+        {
+            Quality = r.Quality,
+            Codec = r.Codec,
+            CodecString = r.CodecString,
+            FileId = r.FileId,
+            Extension = r.Extension,
+            ContentType = r.ContentType,
+            Bytes = r.Bytes,
+            Bitrate = r.Bitrate,
+            SampleRate = r.SampleRate,
+            Channels = r.Channels,
+            BitsPerSample = r.BitsPerSample,
+            Gapless = r.Gapless,
+            FirstSoundBytes = r.FirstSoundBytes,
+            Sha256 = r.Sha256,
+        })],
+    };
+
+    private static ParallelOptions Options(CancellationToken cancellationToken) =>
+        new() { MaxDegreeOfParallelism = Parallelism, CancellationToken = cancellationToken };
+
+    [LoggerMessage(2311, LogLevel.Information, "Track {TrackId} is ready: job {JobId} made {Files} files")]
+    private static partial void LogPublished(ILogger logger, string trackId, string jobId, int files);
+
+    [LoggerMessage(2312, LogLevel.Warning, "Track {TrackId} failed: job {JobId}: {Failure}: {Reason}")]
+    private static partial void LogFailed(ILogger logger, string trackId, string jobId, JobFailure failure, string reason);
+
+    [LoggerMessage(2313, LogLevel.Information, "The result of job {JobId} is not published: track {TrackId} has a newer master")]
+    private static partial void LogSuperseded(ILogger logger, string trackId, string jobId);
+
+    [LoggerMessage(2314, LogLevel.Information, "A report of job {JobId} changes nothing: the track is unknown, ready, failed already, or has a newer master")]
+    private static partial void LogStray(ILogger logger, string jobId);
+}

@@ -1,0 +1,209 @@
+using System.Net;
+using System.Net.Sockets;
+using Delivery.Metrics;
+using Delivery.ObjectStore;
+using Delivery.Origin.Api;
+using Delivery.Origin.ApiKeys;
+using Delivery.Origin.Catalog;
+using Delivery.Origin.Farm;
+using Delivery.Origin.Ingest;
+using Delivery.Origin.Playback;
+using Delivery.TokenAuth;
+using Delivery.Transcoder.Jobs;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Delivery.Origin;
+
+/// <summary>One origin: ingest, catalog and playback authorization over an object store and a job queue. Several may share both.</summary>
+public sealed partial class OriginNode : IAsyncDisposable
+{
+    /// <summary>How long a stopping node waits for requests under way; an upload that takes longer is cut, and its client repeats it.</summary>
+    private static readonly TimeSpan DrainTime = TimeSpan.FromSeconds(10);
+
+    private readonly Stack<IDisposable> _owned = new();
+    private readonly CancellationTokenSource _stopping = new();
+    private WebApplication? _api;
+    private WebApplication? _admin;
+    private Task _background = Task.CompletedTask;
+    private bool _disposed;
+
+    private OriginNode()
+    {
+    }
+
+    /// <summary>Where the API listens.</summary>
+    public Uri Address { get; private set; } = null!;
+
+    /// <summary>Where <c>/metrics</c>, <c>/healthz</c> and <c>/readyz</c> listen.</summary>
+    public Uri AdminAddress { get; private set; } = null!;
+
+    /// <summary>The API's endpoints, for the tests that go through all of them.</summary>
+    internal IReadOnlyList<RouteEndpoint> Endpoints =>
+        [.. _api!.Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>()];
+
+    /// <summary>
+    /// Starts serving, then recovers in the background what an earlier process left. The store and the queue stay the caller's; the node's
+    /// disposal ends its work with both.
+    /// </summary>
+    /// <exception cref="OriginStartException">Options, ports or key ring are not usable; the message names each.</exception>
+    public static async Task<OriginNode> StartAsync(
+        OriginOptions options, IObjectStore store, IJobQueue queue, ILoggerFactory loggers, TimeProvider time, CancellationToken cancellationToken)
+    {
+        var problems = options.Validate();
+        if (problems.Count > 0)
+            throw new OriginStartException(problems);
+        var node = new OriginNode();
+        try
+        {
+            await node.RunAsync(options, store, queue, loggers, time, cancellationToken);
+            return node;
+        }
+        catch
+        {
+            await node.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Stops listening, lets requests under way finish for <see cref="DrainTime"/>, and ends the background work.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        using var drained = new CancellationTokenSource(DrainTime);
+        foreach (var app in new[] { _api, _admin })
+        {
+            if (app is null)
+                continue;
+            await app.StopAsync(drained.Token);
+            await app.DisposeAsync();
+        }
+
+        await _stopping.CancelAsync();
+        await _background.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        while (_owned.TryPop(out var owned))
+            owned.Dispose();
+        _stopping.Dispose();
+    }
+
+    private async Task RunAsync(
+        OriginOptions options, IObjectStore store, IJobQueue queue, ILoggerFactory loggers, TimeProvider time, CancellationToken cancellationToken)
+    {
+        var metrics = Own(new OriginMetrics());
+        var keyRing = OpenKeyRing(options, time);
+        var catalog = new CatalogStore(store);
+        var model = new ReadModel(catalog, store, loggers.CreateLogger<ReadModel>());
+        var tracks = new CatalogCache<TrackManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, catalog.ReadTrackAsync);
+        var releases = new CatalogCache<ReleaseManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, catalog.ReadReleaseAsync);
+        var watch = new CatalogWatch(model, releases, tracks);
+        var live = new LiveJobs(options.MaxLiveJobs);
+        var dispatcher = new JobDispatcher(queue, catalog, model, time, loggers.CreateLogger<JobDispatcher>());
+        var publisher = new RenditionPublisher(catalog, watch, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
+        var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
+
+        var deadline = new RequestDeadline(options.StoreTimeout, time);
+        var views = new StatusViews(live);
+        var intake = new MasterIntake(store, catalog, watch, dispatcher, options, time, loggers.CreateLogger<MasterIntake>());
+        var master = Own(new MasterEndpoint(catalog, intake, views, options, metrics, deadline));
+        _api = Build(loggers, kestrel => Limit(kestrel, options), options.Host, options.Port);
+        // A request's way: 1 whatever fails is answered, 2 which endpoint, 3 who may, 4 the endpoint.
+        _api.UseMiddleware<FailureTable>();
+        _api.UseRouting();
+        _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
+        new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, deadline).Map(_api);
+        master.Map(_api);
+        new JobEndpoints(catalog, watch, model, live, dispatcher, views, deadline, time).Map(_api);
+        new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, time).Map(_api);
+
+        _admin = Build(loggers, static _ => { }, "127.0.0.1", options.AdminPort);
+        _admin.MapAdmin(Own(new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName)), () => model.Built.IsCompleted ? [] : ["the catalog is still being read"]);
+
+        Address = await ListenAsync(_api, nameof(options.Port), options.Host, options.Port, cancellationToken);
+        AdminAddress = await ListenAsync(_admin, nameof(options.AdminPort), "127.0.0.1", options.AdminPort, cancellationToken);
+        _background = Task.WhenAll(
+            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token));
+        LogStarted(loggers.CreateLogger<OriginNode>(), Address, AdminAddress, options.ApiKeys.Count);
+    }
+
+    private KeyRingFile OpenKeyRing(OriginOptions options, TimeProvider time)
+    {
+        try
+        {
+            return Own(new KeyRingFile(options.KeyRingPath, time));
+        }
+        catch (KeyRingException e)
+        {
+            throw new OriginStartException([.. e.Problems.Select(p => $"KeyRingPath: {p}")], e);
+        }
+    }
+
+    private static WebApplication Build(ILoggerFactory loggers, Action<KestrelServerOptions> configure, string host, int port)
+    {
+        // The empty builder: no configuration files, environment variables or signal handlers that the process's owner did not ask for.
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Listen(host == "localhost" ? IPAddress.Loopback : IPAddress.Parse(host), port, listen => listen.Protocols = HttpProtocols.Http1);
+            configure(kestrel);
+        });
+        builder.Services.AddRoutingCore();
+        builder.Services.AddSingleton(loggers);
+        builder.Services.AddSingleton<IHostLifetime, OwnersLifetime>();
+        return builder.Build();
+    }
+
+    private static void Limit(KestrelServerOptions kestrel, OriginOptions options)
+    {
+        var limits = kestrel.Limits;
+        limits.MaxConcurrentConnections = options.MaxConnections;
+        limits.MaxRequestBodySize = options.MaxDocumentBytes;
+        limits.MinRequestBodyDataRate = new MinDataRate(options.MinUploadBytesPerSecond, options.UploadGrace);
+        limits.MaxRequestHeadersTotalSize = 32 * 1024;
+        limits.MaxRequestHeaderCount = 64;
+        limits.MaxRequestLineSize = 8 * 1024;
+        limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
+    }
+
+    private static async Task<Uri> ListenAsync(WebApplication app, string option, string host, int port, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await app.StartAsync(cancellationToken);
+        }
+        catch (Exception e) when (e is IOException or SocketException)
+        {
+            throw new OriginStartException([$"{option}: {host}:{port} cannot be listened on: {e.GetBaseException().Message}"], e);
+        }
+
+        return new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
+    }
+
+    private T Own<T>(T disposable)
+        where T : IDisposable
+    {
+        _owned.Push(disposable);
+        return disposable;
+    }
+
+    [LoggerMessage(2002, LogLevel.Information, "Origin listens on {Address}, admin on {AdminAddress}, with {Keys} API keys")]
+    private static partial void LogStarted(ILogger logger, Uri address, Uri adminAddress, int keys);
+
+    /// <summary>The process's signals are its owner's; the default lifetime would take SIGINT and SIGTERM for itself.</summary>
+    private sealed class OwnersLifetime : IHostLifetime
+    {
+        public Task WaitForStartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
+}
