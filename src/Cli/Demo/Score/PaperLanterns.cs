@@ -33,7 +33,7 @@ internal static class PaperLanterns
             Duration = TimeSpan.FromSeconds(20.2),
             SampleRateHz = 44_100,
             BitsPerSample = 16,
-            MasterGainDb = 4,
+            MasterGainDb = 4.8,
             ReverbSeconds = 2.4,
         };
     }
