@@ -1,4 +1,3 @@
-using System.Net;
 using System.Net.Sockets;
 using Delivery.Edge.Fills;
 using Delivery.Edge.HotTier;
@@ -28,19 +27,17 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly ILogger _log;
     private readonly WebApplication _host;
     private readonly IServer _server;
-    private readonly WebApplication _admin;
-    private readonly PrometheusExposition _metrics;
+    private readonly AdminServer _admin;
     private readonly CancellationTokenSource _stopping;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, WebApplication admin, PrometheusExposition metrics, CancellationTokenSource stopping,
-        EdgeParts parts, FillBuffers buffers, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ILogger log)
     {
-        (_options, _host, _server, _admin, _metrics, _stopping, Parts, Buffers, _log) = (options, host, server, admin, metrics, stopping, parts, buffers, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _log) = (options, host, server, admin, stopping, parts, buffers, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
-        AdminAddress = new(admin.Urls.First());
+        AdminAddress = admin.Address;
     }
 
     /// <summary>Where the plaintext port listens; <c>localhost</c> when it listens on every address.</summary>
@@ -81,13 +78,15 @@ public sealed partial class EdgeNode : IAsyncDisposable
         meter.Watch(hot, objects, buffers, fills);
         var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, hot, fills, meter, new(options), time, logger);
         var server = host.Services.GetRequiredService<IServer>();
-        WebApplication? admin = null;
+        AdminServer? admin = null;
         var stopping = new CancellationTokenSource();
         try
         {
             await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
-            admin = BuildAdmin(options, log, metrics, stopping.Token);
-            await ListenAsync(() => admin.StartAsync(cancellationToken), options.AdminPort, null);
+            await ListenAsync(
+                async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken),
+                options.AdminPort,
+                null);
         }
         catch
         {
@@ -106,7 +105,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin, metrics, stopping, parts, buffers, logger);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, hot.BudgetBytes >> 20);
         return node;
     }
@@ -127,7 +126,6 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
-        _metrics.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();
         LogStopped(_log, Address);
@@ -142,17 +140,6 @@ public sealed partial class EdgeNode : IAsyncDisposable
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options));
         builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
         return builder.Build();
-    }
-
-    private static WebApplication BuildAdmin(EdgeOptions options, ILoggerFactory log, PrometheusExposition metrics, CancellationToken stopping)
-    {
-        var builder = WebApplication.CreateEmptyBuilder(new());
-        builder.Services.Replace(ServiceDescriptor.Singleton(log));
-        builder.Services.AddRoutingCore();
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, options.AdminPort));
-        var app = builder.Build();
-        app.MapAdmin(metrics, () => stopping.IsCancellationRequested ? ["stopping"] : []);
-        return app;
     }
 
     private static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)

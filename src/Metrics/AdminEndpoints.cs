@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Routing;
 namespace Delivery.Metrics;
 
 /// <summary>What every role serves on its admin port.</summary>
-public static class AdminEndpoints
+internal static class AdminEndpoints
 {
     /// <summary>
     /// Maps GET <c>/metrics</c> (Prometheus text format), <c>/healthz</c> (200 <c>ok</c> while the process answers), and <c>/readyz</c> (200 <c>ok</c>,

@@ -31,7 +31,7 @@ public sealed partial class OriginNode : IAsyncDisposable
     private readonly Stack<IDisposable> _owned = new();
     private readonly CancellationTokenSource _stopping = new();
     private WebApplication? _api;
-    private WebApplication? _admin;
+    private AdminServer? _admin;
     private Task _background = Task.CompletedTask;
     private bool _disposed;
 
@@ -80,13 +80,14 @@ public sealed partial class OriginNode : IAsyncDisposable
             return;
         _disposed = true;
         using var drained = new CancellationTokenSource(DrainTime);
-        foreach (var app in new[] { _api, _admin })
+        if (_api is not null)
         {
-            if (app is null)
-                continue;
-            await app.StopAsync(drained.Token);
-            await app.DisposeAsync();
+            await _api.StopAsync(drained.Token);
+            await _api.DisposeAsync();
         }
+
+        if (_admin is not null)
+            await _admin.DisposeAsync();
 
         await _stopping.CancelAsync();
         await _background.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -125,11 +126,25 @@ public sealed partial class OriginNode : IAsyncDisposable
         new JobEndpoints(catalog, watch, model, live, dispatcher, views, deadline, time).Map(_api);
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, time).Map(_api);
 
-        _admin = Build(loggers, static _ => { }, "127.0.0.1", options.AdminPort);
-        _admin.MapAdmin(Own(new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName)), () => model.Built.IsCompleted ? [] : ["the catalog is still being read"]);
-
-        Address = await ListenAsync(_api, nameof(options.Port), options.Host, options.Port, cancellationToken);
-        AdminAddress = await ListenAsync(_admin, nameof(options.AdminPort), "127.0.0.1", options.AdminPort, cancellationToken);
+        Address = await ListenAsync(
+            async () =>
+            {
+                await _api.StartAsync(cancellationToken);
+                return new Uri(_api.Urls.Single());
+            },
+            nameof(options.Port),
+            options.Host,
+            options.Port);
+        AdminAddress = await ListenAsync(
+            async () =>
+            {
+                var metrics = new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName);
+                _admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => model.Built.IsCompleted ? [] : ["the catalog is still being read"], loggers, cancellationToken);
+                return _admin.Address;
+            },
+            nameof(options.AdminPort),
+            "127.0.0.1",
+            options.AdminPort);
         _background = Task.WhenAll(
             upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token));
         LogStarted(loggers.CreateLogger<OriginNode>(), Address, AdminAddress, options.ApiKeys.Count);
@@ -175,18 +190,16 @@ public sealed partial class OriginNode : IAsyncDisposable
         limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
     }
 
-    private static async Task<Uri> ListenAsync(WebApplication app, string option, string host, int port, CancellationToken cancellationToken)
+    private static async Task<Uri> ListenAsync(Func<Task<Uri>> start, string option, string host, int port)
     {
         try
         {
-            await app.StartAsync(cancellationToken);
+            return await start();
         }
         catch (Exception e) when (e is IOException or SocketException)
         {
             throw new OriginStartException([$"{option}: {host}:{port} cannot be listened on: {e.GetBaseException().Message}"], e);
         }
-
-        return new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
     }
 
     private T Own<T>(T disposable)

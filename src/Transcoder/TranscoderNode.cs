@@ -1,3 +1,4 @@
+using Delivery.Metrics;
 using Delivery.ObjectStore;
 using Delivery.Transcoder.Cage;
 using Delivery.Transcoder.Encoding;
@@ -16,11 +17,15 @@ public sealed partial class TranscoderNode : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly WorkArea _area;
     private readonly TranscoderMetrics _metrics;
+    private readonly AdminServer _admin;
     private Task _slots = Task.CompletedTask;
     private int _disposed;
 
-    private TranscoderNode(WorkArea area, TranscoderMetrics metrics, NetworkIsolation isolation, string encoderId) =>
-        (_area, _metrics, Isolation, EncoderId) = (area, metrics, isolation, encoderId);
+    private TranscoderNode(WorkArea area, TranscoderMetrics metrics, AdminServer admin, NetworkIsolation isolation, string encoderId) =>
+        (_area, _metrics, _admin, Isolation, EncoderId) = (area, metrics, admin, isolation, encoderId);
+
+    /// <summary>Where <c>/metrics</c>, <c>/healthz</c> and <c>/readyz</c> listen.</summary>
+    public Uri AdminAddress => _admin.Address;
 
     /// <summary>What stands in the key of every result of this worker, for example <c>ffmpeg-5.1.9-1a2b3c4d</c>.</summary>
     public string EncoderId { get; }
@@ -31,7 +36,8 @@ public sealed partial class TranscoderNode : IAsyncDisposable
     /// <summary>Finds the tools, tries them on a reference master (about a second), and starts to take jobs.</summary>
     /// <exception cref="OptionsValidationException">Lists everything that is wrong with the options.</exception>
     /// <exception cref="ToolsMissingException">Says what to install.</exception>
-    /// <exception cref="IOException">The work folder cannot be used.</exception>
+    /// <exception cref="IOException">The work folder cannot be used, or the admin port is taken; the message says which.</exception>
+    /// <exception cref="System.Net.Sockets.SocketException">The admin port cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">The work folder cannot be used.</exception>
     public static async Task<TranscoderNode> StartAsync(
         TranscoderOptions o, IObjectStore store, IJobQueue queue, ILoggerFactory log, TimeProvider time, CancellationToken ct)
@@ -59,10 +65,22 @@ public sealed partial class TranscoderNode : IAsyncDisposable
             throw;
         }
 
+        // Listens before the meter is made: an exposition shows what is recorded while it listens.
+        AdminServer admin;
+        try
+        {
+            admin = await AdminServer.StartAsync(o.AdminPort, new PrometheusExposition(TranscoderMetrics.MeterName), () => [], log, ct);
+        }
+        catch
+        {
+            area.Dispose();
+            throw;
+        }
+
         var metrics = new TranscoderMetrics(isolation);
         var runner = new JobRunner(store, o, profile, area, new Prober(tools, cage, o), new Encoder(tools, cage, o), new Verifier(tools, cage, o), metrics, time);
         var worker = new Worker(queue, runner, o, metrics, time, log.CreateLogger<Worker>());
-        var node = new TranscoderNode(area, metrics, isolation, profile.Id);
+        var node = new TranscoderNode(area, metrics, admin, isolation, profile.Id);
         node._slots = Task.WhenAll(Enumerable.Range(0, o.Slots).Select(_ => Task.Run(() => worker.RunAsync(node._stop.Token), CancellationToken.None)));
         Started(logger, profile.Id, o.Slots, isolation, profile.CanEncodeHeAacV2);
         return node;
@@ -75,6 +93,7 @@ public sealed partial class TranscoderNode : IAsyncDisposable
             return;
         await _stop.CancelAsync();
         await _slots;
+        await _admin.DisposeAsync();
         _area.Dispose();
         _metrics.Dispose();
         _stop.Dispose();

@@ -1,7 +1,7 @@
 namespace Delivery.Transcoder;
 
 /// <summary>How a worker works. Every bound is here; the ladder itself is data (docs/formats/ladder.md).</summary>
-public sealed class TranscoderOptions
+public sealed record TranscoderOptions
 {
     /// <summary>Jobs at once, 1 to 256. Default: one per core, because ffmpeg 5.1 runs all outputs of one process on one thread.</summary>
     public int Slots { get; init; } = Environment.ProcessorCount;
@@ -11,6 +11,9 @@ public sealed class TranscoderOptions
     /// workers may share it. Needs about 2.5 times the masters in work. Default: <c>delivery-transcoder</c> in the system's temp folder.
     /// </summary>
     public string WorkFolder { get; init; } = Path.Combine(Path.GetTempPath(), "delivery-transcoder");
+
+    /// <summary>Port of <c>/metrics</c>, <c>/healthz</c> and <c>/readyz</c>, on loopback alone; 0 takes any free one. Default 8092.</summary>
+    public int AdminPort { get; init; } = 8092;
 
     /// <summary>Folders to look for ffmpeg, ffprobe, flac and metaflac in, separated as in PATH. Null (default): PATH.</summary>
     public string? ToolPath { get; init; }
@@ -58,6 +61,7 @@ public sealed class TranscoderOptions
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
+        Check(AdminPort is >= 0 and <= 65_535, nameof(AdminPort), AdminPort, "0 to 65535");
         Check(Slots is >= 1 and <= 256, nameof(Slots), Slots, "1 to 256");
         Check(!string.IsNullOrWhiteSpace(WorkFolder), nameof(WorkFolder), WorkFolder, "a folder");
         Check(ToolPath is not "", nameof(ToolPath), ToolPath, "folders separated as in PATH, or nothing for PATH itself");

@@ -52,7 +52,7 @@ public sealed class Farm : IAsyncDisposable
 
     public async Task<Farm> StartAsync(TranscoderOptions? options = null)
     {
-        Node = await TranscoderNode.StartAsync(options ?? Options(WorkFolder), Store, Queue, NullLoggerFactory.Instance, TimeProvider.System, default);
+        Node = await TranscoderNode.StartAsync((options ?? Options(WorkFolder)) with { AdminPort = 0 }, Store, Queue, NullLoggerFactory.Instance, TimeProvider.System, default);
         return this;
     }
 

@@ -58,7 +58,7 @@ internal sealed class WorkerProcess : IDisposable
     {
         using var queue = new InProcessJobQueue();
         var job = JsonSerializer.Deserialize(args[3], ResultJson.Default.TranscodeJob)!;
-        await using var node = await TranscoderNode.StartAsync(Farm.Options(args[2]), FileStore.Open(args[1]), queue, NullLoggerFactory.Instance, TimeProvider.System, default);
+        await using var node = await TranscoderNode.StartAsync(Farm.Options(args[2]) with { AdminPort = 0 }, FileStore.Open(args[1]), queue, NullLoggerFactory.Instance, TimeProvider.System, default);
         await queue.EnqueueAsync(job, default);
         await foreach (var report in queue.ReadReportsAsync(default))
         {

@@ -1,40 +1,34 @@
 using System.Diagnostics.Metrics;
 using System.Net;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Delivery.Metrics.Tests;
 
-public sealed class AdminEndpointsTests : IAsyncLifetime
+public sealed class AdminServerTests : IAsyncLifetime
 {
     private readonly string _name = $"Test.{Guid.NewGuid():N}";
     private readonly List<string> _reasons = [];
     private readonly HttpClient _client = new();
-    private PrometheusExposition? _exposition;
-    private WebApplication? _app;
+    private AdminServer? _server;
 
     public async ValueTask InitializeAsync()
     {
-        _exposition = new PrometheusExposition(_name);
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        _app = builder.Build();
-        _app.Urls.Add("http://127.0.0.1:0");
-        _app.MapAdmin(_exposition, () => _reasons);
-        await _app.StartAsync(TestContext.Current.CancellationToken);
-        var addresses = _app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>();
-        _client.BaseAddress = new Uri(addresses!.Addresses.Single());
+        _server = await AdminServer.StartAsync(0, new PrometheusExposition(_name), () => _reasons, NullLoggerFactory.Instance, TestContext.Current.CancellationToken);
+        _client.BaseAddress = _server.Address;
     }
 
     public async ValueTask DisposeAsync()
     {
         _client.Dispose();
-        await _app!.DisposeAsync();
-        _exposition!.Dispose();
+        await _server!.DisposeAsync();
     }
+
+    [Fact]
+    public void Server_ListensOnLoopbackAlone() => Assert.Equal("127.0.0.1", _server!.Address.Host);
+
+    [Fact]
+    public async Task PortAlreadyTaken_Throws() => await Assert.ThrowsAsync<IOException>(() => AdminServer.StartAsync(
+        _server!.Address.Port, new PrometheusExposition(_name), () => [], NullLoggerFactory.Instance, TestContext.Current.CancellationToken));
 
     [Fact]
     public async Task Metrics_TextFormatWithItsContentType()
