@@ -1,1 +1,3 @@
-Console.WriteLine();
+using Delivery.Cli.CommandLine;
+
+return await DeliveryCommand.RunAsync(args, Console.Out, Console.Error, CancellationToken.None);

@@ -1,0 +1,142 @@
+using System.Security.Cryptography;
+using Delivery.Cli.CommandLine;
+using Delivery.Cli.OriginApi;
+using Delivery.Origin.Api;
+using Spectre.Console;
+
+namespace Delivery.Cli.Ingest;
+
+/// <summary>
+/// Brings a folder to the origin. Every step is idempotent, so running it again after any interruption does what is left, and after success
+/// does nothing: the release's document is compared by the origin, and a master is sent only when its digest is not the current one.
+/// </summary>
+internal sealed class FolderIngest(OriginClient origin, CommandContext context)
+{
+    /// <summary>Often enough for a bar that moves, rare enough to be no load.</summary>
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>Masters that this run sent.</summary>
+    private readonly HashSet<string> _uploaded = new(StringComparer.Ordinal);
+
+    /// <summary>Masters that could not be read or were refused, with the reason: one bad file does not keep the others from arriving.</summary>
+    private readonly Dictionary<string, CliException> _refused = new(StringComparer.Ordinal);
+
+    public async Task<int> RunAsync(ReleaseFolder folder, bool wait, CancellationToken cancellationToken)
+    {
+        var status = await origin.PutReleaseAsync(folder.ReleaseId, folder.Document, cancellationToken);
+        await context.Progress.Progress().AutoClear(false).HideCompleted(false)
+            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+            .StartAsync(async progress =>
+            {
+                var bars = folder.Tracks.ToDictionary(track => track.TrackId, track => progress.AddTask(Label(track, "waiting"), maxValue: 1));
+                foreach (var track in folder.Tracks)
+                {
+                    try
+                    {
+                        await UploadAsync(folder.ReleaseId, track, status, bars[track.TrackId], cancellationToken);
+                    }
+                    catch (CliException e) when (e.ExitCode != ExitCode.Unreachable)
+                    {
+                        _refused[track.TrackId] = e;
+                        bars[track.TrackId].Description = Label(track, "refused");
+                        bars[track.TrackId].StopTask();
+                    }
+                }
+
+                status = wait ? await FollowAsync(folder, bars, cancellationToken) : await origin.GetReleaseAsync(folder.ReleaseId, cancellationToken);
+            });
+        return Report(folder, status, wait);
+    }
+
+    private async Task UploadAsync(string releaseId, FolderTrack track, ReleaseStatus status, ProgressTask bar, CancellationToken cancellationToken)
+    {
+        bar.Description = Label(track, "reading");
+        try
+        {
+            await using var file = new FileStream(track.File, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.Asynchronous | FileOptions.SequentialScan);
+            var sha256 = await SHA256.HashDataAsync(file, cancellationToken);
+            var current = status.Tracks.FirstOrDefault(candidate => candidate.TrackId == track.TrackId)?.Master?.Sha256;
+            if (string.Equals(current, Convert.ToHexStringLower(sha256), StringComparison.Ordinal))
+            {
+                bar.Value = 1;
+                return;
+            }
+
+            file.Position = 0;
+            bar.Description = Label(track, "uploading");
+            await using var counted = new CountedStream(file, sent => bar.Value = file.Length == 0 ? 1 : (double)sent / file.Length);
+            await origin.PutMasterAsync(releaseId, track.TrackId, Path.GetFileName(track.File), track.ContentType, counted, sha256, cancellationToken);
+            _uploaded.Add(track.TrackId);
+        }
+        catch (Exception e) when (e is FileNotFoundException or UnauthorizedAccessException or DirectoryNotFoundException)
+        {
+            throw new CliException(ExitCode.Environment, $"{track.File} cannot be read: {e.Message}", e);
+        }
+    }
+
+    private async Task<ReleaseStatus> FollowAsync(ReleaseFolder folder, Dictionary<string, ProgressTask> bars, CancellationToken cancellationToken)
+    {
+        using var timer = new PeriodicTimer(PollInterval);
+        while (true)
+        {
+            var status = await origin.GetReleaseAsync(folder.ReleaseId, cancellationToken);
+            var pending = 0;
+            foreach (var track in folder.Tracks.Where(track => !_refused.ContainsKey(track.TrackId)))
+            {
+                var now = status.Tracks.First(candidate => candidate.TrackId == track.TrackId);
+                var bar = bars[track.TrackId];
+                bar.Value = now.State == TrackState.Ready ? 1 : now.Job?.Progress ?? 0;
+                bar.Description = Label(track, now.State == TrackState.Transcoding ? Word(now.Job!.Phase) : Word(now.State));
+                if (now.State is TrackState.Ready or TrackState.Failed or TrackState.Withdrawn)
+                    bar.StopTask();
+                else
+                    pending++;
+            }
+
+            if (pending == 0)
+                return status;
+            await timer.WaitForNextTickAsync(cancellationToken);
+        }
+    }
+
+    private int Report(ReleaseFolder folder, ReleaseStatus status, bool waited)
+    {
+        var code = ExitCode.Ok;
+        foreach (var track in folder.Tracks)
+        {
+            var now = status.Tracks.First(candidate => candidate.TrackId == track.TrackId);
+            var refusal = _refused.GetValueOrDefault(track.TrackId);
+            if (refusal is not null)
+                code = refusal.ExitCode;
+            else if (waited && now.State != TrackState.Ready && code == ExitCode.Ok)
+                code = ExitCode.Failed;
+            var line = new IngestLine(
+                track.TrackId,
+                track.Title,
+                Word(now.State),
+                _uploaded.Contains(track.TrackId),
+                refusal is not null ? "refused" : now.Failure is { } failure ? Word(failure.Code) : null,
+                refusal?.Message ?? now.Failure?.Message);
+            if (context.Json)
+                context.WriteJson(line, CliJson.Default.IngestLine);
+            else
+                Print(line);
+        }
+
+        return code;
+    }
+
+    private void Print(IngestLine line)
+    {
+        var note = line.Uploaded || line.Failure == "refused" ? "" : "  (master unchanged)";
+        context.Output.WriteLine($"{line.Track}  {line.State}  {line.Title}{note}");
+        if (line.Message is not null)
+            context.Output.WriteLine($"    {line.Failure}: {line.Message}");
+    }
+
+    private static string Label(FolderTrack track, string what) => $"{Markup.Escape(track.Title)} [grey]{what}[/]";
+
+    /// <summary>An enum as the API writes it.</summary>
+    private static string Word<T>(T value)
+        where T : struct, Enum => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
+}

@@ -1,0 +1,72 @@
+using System.CommandLine;
+using System.Text.Json.Nodes;
+using Delivery.Cli.CommandLine;
+using Delivery.Edge;
+using Delivery.ObjectStore;
+using Delivery.TokenAuth;
+
+namespace Delivery.Cli.Roles;
+
+/// <summary><c>delivery edge</c>: one edge on its own, filling from a store that it shares with an origin.</summary>
+internal static class EdgeCommand
+{
+    public static Command Create(GlobalOptions options, TextWriter output, TextWriter error)
+    {
+        var config = new Option<string?>("--config") { Description = "JSON file; its section \"edge\" holds the options.", HelpName = "FILE" };
+        var store = new Option<string>("--store") { Description = "The object store's folder.", HelpName = "DIR", Required = true };
+        var host = new Option<string?>("--host") { Description = "Address to listen on; default: every address.", HelpName = "ADDRESS" };
+        var port = new Option<int?>("--port") { Description = "Plaintext port; default 8080, 0 takes any free one.", HelpName = "N" };
+        var adminPort = new Option<int?>("--admin-port") { Description = "Admin port on loopback; default 8081.", HelpName = "N" };
+        var tlsPort = new Option<int?>("--tls-port") { Description = "TLS port; default 8443; open when there is a certificate.", HelpName = "N" };
+        var certificate = new Option<string?>("--certificate") { Description = "PEM file: certificate and chain.", HelpName = "FILE" };
+        var certificateKey = new Option<string?>("--certificate-key") { Description = "PEM file: its private key.", HelpName = "FILE" };
+        var verbose = new Option<bool>("--verbose") { Description = "Log what the server does, not only what goes wrong." };
+        var command = new Command("edge", "Run one edge. Every option of docs/configuration.md can stand in --config or in DELIVERY_EDGE_… variables.")
+        {
+            config, store, host, port, adminPort, tlsPort, certificate, certificateKey, verbose,
+        };
+        command.Run(options, output, error, async (parsed, context, cancellationToken) =>
+        {
+            var settings = RoleSettings.Read<EdgeOptions>("edge", parsed.GetValue(config), new Dictionary<string, JsonNode?>
+            {
+                [nameof(EdgeOptions.Host)] = parsed.GetValue(host),
+                [nameof(EdgeOptions.Port)] = parsed.GetValue(port),
+                [nameof(EdgeOptions.AdminPort)] = parsed.GetValue(adminPort),
+                [nameof(EdgeOptions.TlsPort)] = parsed.GetValue(tlsPort),
+                [nameof(EdgeOptions.CertificatePath)] = parsed.GetValue(certificate),
+                [nameof(EdgeOptions.CertificateKeyPath)] = parsed.GetValue(certificateKey),
+                [nameof(EdgeOptions.KeyRingPath)] = parsed.GetValue(options.Keys) ?? Environment.GetEnvironmentVariable("DELIVERY_KEYS"),
+            });
+            using var log = ServerLog.Create(parsed.GetValue(verbose));
+            try
+            {
+                await using var edge = await EdgeNode.StartAsync(settings, FileStore.Open(parsed.GetRequiredValue(store)), log, TimeProvider.System, cancellationToken);
+                var line = new EdgeLine(Base(edge.Address), edge.TlsAddress is { } tls ? Base(tls) : null, Base(edge.AdminAddress));
+                if (context.Json)
+                    context.WriteJson(line, CliJson.Default.EdgeLine);
+                else
+                    context.Output.WriteLine($"edge  {line.Edge}{(line.Tls is null ? "" : $"  {line.Tls}")}  (admin {line.EdgeAdmin})");
+                context.Output.Flush();
+                await Stopped(cancellationToken);
+                return ExitCode.Ok;
+            }
+            catch (Exception e) when (e is EdgeStartException or StoreException or KeyRingException)
+            {
+                throw new CliException(ExitCode.Environment, e.Message, e);
+            }
+        });
+        return command;
+    }
+
+    /// <summary>Ends when SIGINT or SIGTERM asks for it: the end that an operator asks for is a good one.</summary>
+    internal static Task Stopped(CancellationToken cancellationToken) =>
+        Task.Delay(Timeout.Infinite, cancellationToken).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+
+    private static string Base(Uri address) => address.GetLeftPart(UriPartial.Authority);
+}
+
+/// <summary>The first line of <c>delivery edge --json</c>.</summary>
+internal sealed record EdgeLine(string Edge, string? Tls, string EdgeAdmin)
+{
+    public bool Ready { get; } = true;
+}

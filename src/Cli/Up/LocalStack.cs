@@ -1,0 +1,93 @@
+using System.Net;
+using Delivery.Cli.CommandLine;
+using Delivery.Edge;
+using Delivery.ObjectStore;
+using Delivery.Origin;
+using Delivery.Origin.ApiKeys;
+using Delivery.Transcoder;
+using Delivery.Transcoder.Jobs;
+using Microsoft.Extensions.Logging;
+
+namespace Delivery.Cli.Up;
+
+/// <summary>All roles in one process on embedded defaults: File store, in-process queue, one edge, one worker, one origin.</summary>
+internal sealed class LocalStack : IAsyncDisposable
+{
+    private readonly List<IAsyncDisposable> _nodes = [];
+
+    private LocalStack(UpFile endpoints, IObjectStore store) => (Endpoints, Store) = (endpoints, store);
+
+    public UpFile Endpoints { get; }
+
+    public IObjectStore Store { get; }
+
+    /// <param name="data">Where everything is kept.</param>
+    /// <param name="edgePort">0 for any free port; the admin port is the next one (or any free one).</param>
+    /// <param name="originPort">As for the edge.</param>
+    /// <param name="log">Where the nodes log.</param>
+    /// <param name="cancellationToken">Stops the start.</param>
+    public static async Task<LocalStack> StartAsync(DataFolder data, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
+    {
+        data.EnsureKeyRing();
+        var (secret, sha256) = data.EnsureApiKey();
+        var nodes = new List<IAsyncDisposable>();
+        try
+        {
+            var store = FileStore.Open(data.Store);
+            var queue = new InProcessJobQueue(TimeProvider.System);
+            var edge = await EdgeNode.StartAsync(
+                new EdgeOptions { Host = "127.0.0.1", Port = edgePort, AdminPort = NextPort(edgePort), KeyRingPath = data.KeyRing }, store, log, TimeProvider.System, cancellationToken);
+            nodes.Add(edge);
+            // The origin starts before the worker: it fills the queue from the catalog.
+            var origin = await OriginNode.StartAsync(
+                new OriginOptions
+                {
+                    Port = originPort,
+                    AdminPort = NextPort(originPort),
+                    KeyRingPath = data.KeyRing,
+                    ApiKeys = [new ApiKey { Name = "local", Sha256 = sha256, Roles = [ApiRole.Ingest, ApiRole.Playback, ApiRole.Operate] }],
+                    EdgeBases = [Base(edge.Address)],
+                },
+                store,
+                queue,
+                log,
+                TimeProvider.System,
+                cancellationToken);
+            nodes.Add(origin);
+            nodes.Add(await TranscoderNode.StartAsync(new TranscoderOptions { WorkFolder = data.Work, AdminPort = edgePort == 0 ? 0 : 8093 }, store, queue, log, TimeProvider.System, cancellationToken));
+
+            var endpoints = new UpFile
+            {
+                Edge = Base(edge.Address),
+                EdgeAdmin = Base(edge.AdminAddress),
+                Origin = Base(origin.Address),
+                ApiKey = secret,
+                KeyRing = data.KeyRing,
+            };
+            endpoints.Write(data.Path);
+            var stack = new LocalStack(endpoints, store);
+            stack._nodes.AddRange(nodes);
+            return stack;
+        }
+        catch
+        {
+            await StopAsync(nodes);
+            throw;
+        }
+    }
+
+    public async ValueTask DisposeAsync() => await StopAsync(_nodes);
+
+    /// <summary>DESIGN §8: the admin port stands beside the public one.</summary>
+    private static int NextPort(int port) => port == 0 ? 0 : port + 1;
+
+    private static string Base(Uri address) => address.GetLeftPart(UriPartial.Authority);
+
+    /// <summary>Worker first, so that its reports still find the origin; the edge last, so that listeners notice least.</summary>
+    private static async Task StopAsync(List<IAsyncDisposable> nodes)
+    {
+        for (var i = nodes.Count - 1; i >= 0; i--)
+            await nodes[i].DisposeAsync();
+        nodes.Clear();
+    }
+}
