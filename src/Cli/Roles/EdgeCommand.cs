@@ -37,6 +37,8 @@ internal static class EdgeCommand
                 [nameof(EdgeOptions.CertificateKeyPath)] = parsed.GetValue(certificateKey),
                 [nameof(EdgeOptions.KeyRingPath)] = parsed.GetValue(options.Keys) ?? Environment.GetEnvironmentVariable("DELIVERY_KEYS"),
             });
+            if (settings.InlineScheduling)
+                RunRequestsOnSocketThreads();
             using var log = ServerLog.Create(parsed.GetValue(verbose));
             try
             {
@@ -61,6 +63,18 @@ internal static class EdgeCommand
     /// <summary>Ends when SIGINT or SIGTERM asks for it: the end that an operator asks for is a good one.</summary>
     internal static Task Stopped(CancellationToken cancellationToken) =>
         Task.Delay(Timeout.Infinite, cancellationToken).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+
+    /// <summary>
+    /// Kestrel's inline scheduling ends at the runtime's own epoll thread, which hands every completed read to the thread pool: a context switch per
+    /// request. This switch of the runtime, read when the process first uses a socket, takes that away too: a quarter to a third less server CPU for a 64 KiB
+    /// hit (docs/adr/0004). It holds for the whole process, so only where an edge is alone in it: whatever blocks would stop its listeners.
+    /// </summary>
+    private static void RunRequestsOnSocketThreads()
+    {
+        const string name = "DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS";
+        if (Environment.GetEnvironmentVariable(name) is null)
+            Environment.SetEnvironmentVariable(name, "1");
+    }
 
     private static string Base(Uri address) => address.GetLeftPart(UriPartial.Authority);
 }
