@@ -94,7 +94,7 @@ public sealed class FileStore : IObjectStore
         try
         {
             var (offset, length) = range?.Within(info!.Length) ?? (0, info!.Length);
-            return new(new ObjectRead(info, offset, length, new FileContent(file, key, offset, length)));
+            return new(new ObjectRead(info, offset, length, new FileContent(file, key, info.Version, offset, length)));
         }
         catch
         {

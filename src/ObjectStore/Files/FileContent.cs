@@ -6,7 +6,8 @@ namespace Delivery.ObjectStore.Files;
 /// A run of bytes of an open file. The open descriptor keeps its version readable after the name has been replaced or deleted. Reads go
 /// by offset straight into the caller's buffer; a buffer of our own (FileStream) would only copy once more.
 /// </summary>
-internal sealed class FileContent(SafeFileHandle file, ObjectKey key, long offset, long length) : Stream
+/// <param name="version">The version that was promised. Looked at again with the last byte: a file that somebody changed in place meanwhile would be two versions mixed.</param>
+internal sealed class FileContent(SafeFileHandle file, ObjectKey key, string version, long offset, long length) : Stream
 {
     private long _read;
 
@@ -78,6 +79,8 @@ internal sealed class FileContent(SafeFileHandle file, ObjectKey key, long offse
         if (read == 0)
             throw new StoreException(StoreError.Corrupt, $"'{key}' ended {length - _read} bytes before the length it had when it was opened.");
         _read += read;
+        if (_read == length && Posix.Status(file).Version != version)
+            throw new StoreException(StoreError.Corrupt, $"'{key}' was changed in place while it was read.");
         return read;
     }
 }

@@ -243,6 +243,20 @@ public sealed class FileStoreTests : IDisposable
         await TestContent.FailsAsync(StoreError.Corrupt, async () => await read.Content.CopyToAsync(Stream.Null, Token));
     }
 
+    [Fact]
+    public async Task FileOverwrittenInPlace_WhileItIsRead_IsCorrupt_NotMixed()
+    {
+        var store = FileStore.Open(_folder.Path);
+        await store.PutAsync(Song, TestContent.Bytes(1_000_000, 1));
+        await using var read = (await store.OpenReadAsync(Song, null, Token))!;
+        await read.Content.ReadExactlyAsync(new byte[500_000], Token);
+        await using (var file = File.OpenWrite(_folder["audio/song.ogg"]))
+            await file.WriteAsync(TestContent.Bytes(1_000_000, 2), Token);
+        // Set by hand: the kernel's own clock for this may stand still for some milliseconds.
+        File.SetLastWriteTimeUtc(_folder["audio/song.ogg"], DateTime.UtcNow.AddSeconds(1));
+        await TestContent.FailsAsync(StoreError.Corrupt, async () => await read.Content.CopyToAsync(Stream.Null, Token));
+    }
+
     internal static async Task RunAsync(string program, params string[] arguments)
     {
         using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
