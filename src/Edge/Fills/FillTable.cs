@@ -131,7 +131,9 @@ internal sealed partial class FillTable(
         {
             // A detached task has nobody to throw to: every failure becomes an outcome, which its readers map to a status.
             outcome = OutcomeOf(exception);
-            LogFillFailed(log, fill.Path, fill.FirstChunk, outcome, exception);
+            // A range past the end is the client's mistake, and no news for the operator.
+            if (outcome != FillOutcome.PastEnd)
+                LogFillFailed(log, fill.Path, fill.FirstChunk, outcome, exception);
         }
         finally
         {
@@ -220,7 +222,8 @@ internal sealed partial class FillTable(
     {
         if (outcome is FillOutcome.Truncated or FillOutcome.Contradictory && fill.Entry is { } doubtful)
             objects.Remove(doubtful);
-        if (outcome == FillOutcome.Absent && fill.Known is { } gone)
+        // Past the end of an object that was known to be longer: it was replaced by a shorter one.
+        if (outcome is FillOutcome.Absent or FillOutcome.PastEnd && fill.Known is { } gone)
             objects.Remove(gone);
         meter.FillEnded(outcome);
         fill.End(outcome);

@@ -265,6 +265,21 @@ public sealed class FillTests
     }
 
     [Fact]
+    public async Task ObjectReplacedByAShorterOne_RangePastItsNewEnd_Is416AfterOneLook()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        await edge.AddAsync("audio/mutable.ogg", EdgeFixture.Bytes(3 * Chunk.SizeBytes, 5));
+        using (await edge.GetAsync("/audio/mutable.ogg", "bytes=0-9"))
+            await edge.SettledAsync();
+        await edge.AddAsync("audio/mutable.ogg", EdgeFixture.Bytes(100, 6));
+        var opens = edge.Store.Opens.Count;
+        using var tail = await edge.GetAsync("/audio/mutable.ogg", $"bytes={2 * Chunk.SizeBytes}-");
+        Assert.Equal(HttpStatusCode.RequestedRangeNotSatisfiable, tail.StatusCode);
+        Assert.Equal("bytes */100", EdgeFixture.Header(tail, "Content-Range"));
+        Assert.Equal(opens + 1, edge.Store.Opens.Count);
+    }
+
+    [Fact]
     public async Task ObjectReplaced_MidBody_CutsTheConnectionAndNeverMixes()
     {
         await using var edge = await EdgeFixture.StartAsync();
