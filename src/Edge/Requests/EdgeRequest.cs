@@ -137,6 +137,12 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     // 2. Admit.
     private bool Admit()
     {
+        // Before any answer, so that whatever the answer is, it says what becomes of the connection: Kestrel reads no body here and closes after the
+        // response, and RFC 9112 §9.6 wants that said. A client that pipelines would take the next request for lost.
+        var hasBody = _features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody;
+        if (hasBody && (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10))
+            _response.Headers.Connection = "close";
+
         var isOptions = false;
         switch (_request.Method)
         {
@@ -153,17 +159,13 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 return Refuse(StatusCodes.Status405MethodNotAllowed);
         }
 
+        // RFC 9110 §9.3.1: content in a GET has no meaning; refused, because it is how requests are smuggled past other readers.
+        if (hasBody)
+            return Refuse(_request.Headers.ContentLength is null ? StatusCodes.Status400BadRequest : StatusCodes.Status413PayloadTooLarge);
         if (isOptions && _request.RawTarget == "*")
             return AnswerOptions();
         if (!RequestTarget.TrySplit(OriginForm(_request.RawTarget), out var path, out var query))
             return Refuse(StatusCodes.Status400BadRequest);
-        // RFC 9110 §9.3.1: content in a GET has no meaning; refused, because it is how requests are smuggled past other readers.
-        if (_features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody)
-        {
-            if (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10)
-                _response.Headers.Connection = "close";
-            return Refuse(_request.Headers.ContentLength is null ? StatusCodes.Status400BadRequest : StatusCodes.Status413PayloadTooLarge);
-        }
 
         // A preflight carries no credentials and asks about the server, not about an object (Fetch §4.8), so it needs no token.
         if (isOptions)
@@ -534,14 +536,15 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _features.Get<IHttpRequestLifetimeFeature>()!.Abort();
     }
 
-    // RFC 9112 §3.2.2: a server accepts the absolute form; the authority is not part of what a token signs.
+    // RFC 9112 §3.2.2: a server accepts the absolute form; the authority is not part of what a token signs. It ends at the first '/', '?' or '#'
+    // (RFC 3986 §3.2), so a '/' in the query starts no path; one with user information is an error (RFC 9110 §4.2.4).
     private static ReadOnlySpan<char> OriginForm(ReadOnlySpan<char> target)
     {
         if (target.StartsWith('/'))
             return target;
         var scheme = target.StartsWith("http://", StringComparison.OrdinalIgnoreCase) ? 7 : target.StartsWith("https://", StringComparison.OrdinalIgnoreCase) ? 8 : 0;
-        var slash = scheme == 0 ? -1 : target[scheme..].IndexOf('/');
-        return slash < 0 ? target : target[(scheme + slash)..];
+        var end = scheme == 0 ? -1 : target[scheme..].IndexOfAny("/?#@");
+        return end >= 0 && target[scheme + end] == '/' ? target[(scheme + end)..] : target;
     }
 
     [LoggerMessage(1030, LogLevel.Warning, "Cut the response for {Path} after {Sent} of {Length} bytes: {Outcome}")]

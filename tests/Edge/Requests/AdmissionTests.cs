@@ -165,6 +165,35 @@ public sealed class AdmissionTests
         Assert.StartsWith("HTTP/1.1 200 ", response, StringComparison.Ordinal);
     }
 
+    // RFC 3986 §3.2: the authority ends at '?'. Read as a path, what stands behind it would be another target than the one other readers see.
+    [Theory]
+    [InlineData("http://edge?a=")]
+    [InlineData("http://user@edge")]
+    public async Task AbsoluteFormWithoutPathOrWithUserInformation_Is400(string before)
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(EdgeFixture.Bytes(10));
+        var response = await RawClient.ExchangeAsync(edge.Node.Address, $"GET {before}{edge.Sign(path)} HTTP/1.1");
+        Assert.StartsWith("HTTP/1.1 400 ", response, StringComparison.Ordinal);
+        Assert.Empty(edge.Store.Opens);
+    }
+
+    [Theory]
+    [InlineData("PUT /audio/x.ogg", 405)]
+    [InlineData("OPTIONS *", 413)]
+    [InlineData("OPTIONS /audio/x.ogg", 413)]
+    [InlineData("GET //x", 413)]
+    public async Task AnyRequestWithContent_IsToldThatItsConnectionCloses(string requestLine, int status)
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"{requestLine} HTTP/1.1\r\nHost: edge\r\nContent-Length: 5\r\n\r\nhelloGET /audio/x.ogg HTTP/1.1\r\nHost: edge\r\n\r\n");
+        var response = await client.ReadToEndAsync();
+        Assert.StartsWith($"HTTP/1.1 {status} ", response, StringComparison.Ordinal);
+        Assert.Contains("\r\nConnection: close\r\n", response, StringComparison.Ordinal);
+        Assert.Equal(0, response.LastIndexOf("HTTP/1.1 ", StringComparison.Ordinal));
+    }
+
     [Theory]
     [InlineData("POST")]
     [InlineData("PUT")]
