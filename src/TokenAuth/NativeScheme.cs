@@ -139,6 +139,8 @@ public sealed class NativeScheme : ITokenScheme
         var message = new byte[SignedMessage.MaxBytes];
         if (!SignedMessage.TryWrite(path, token, message, out var length))
             throw new ArgumentException($"The message to sign would be longer than {SignedMessage.MaxBytes} bytes.", nameof(path));
+        if (SignedMessage.HasSecondReading(message.AsSpan(0, length), token))
+            throw new ArgumentException("The signature would also open another path: path or claims hold ':', a time and ':' or an end, as the message itself does.", nameof(path));
         Span<byte> mac = stackalloc byte[MacBytes];
         key.ComputeMac(message.AsSpan(0, length), mac);
         return Base64Url.EncodeToString(mac);

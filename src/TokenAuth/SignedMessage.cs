@@ -33,6 +33,46 @@ internal static class SignedMessage
         return complete;
     }
 
+    /// <summary>
+    /// Whether the message is also that of another path with an expiry that can lie ahead: <c>/a:100:sid=x:9999999999</c> is <c>/a</c> with a claim, and
+    /// <c>/a:100:sid=x</c> without one. Signing refuses such a message; verifying cannot, as other signers' URLs stay valid.
+    /// </summary>
+    /// <remarks>
+    /// A time is looked for between <c>:</c> and the end or <c>:{claim}=</c>. Fewer than 10 digits are before September 2001, so the groups of an IPv6 address
+    /// are none. A prefix's message starts with its time and cannot be read otherwise.
+    /// </remarks>
+    public static bool HasSecondReading(ReadOnlySpan<byte> message, scoped in TokenQuery token)
+    {
+        if (token.Has(Claim.Prefix))
+            return false;
+        var readings = 0;
+        for (var rest = message; rest.IndexOf((byte)':') is var colon and >= 0;)
+        {
+            rest = rest[(colon + 1)..];
+            var digits = rest.IndexOfAnyExceptInRange((byte)'0', (byte)'9');
+            var after = digits < 0 ? [] : rest[digits..];
+            if (digits < 0)
+                digits = rest.Length;
+            if (digits is >= 10 and <= 18 && (after.IsEmpty || StartsWithClaim(after)))
+                readings++;
+        }
+
+        return readings > (token.Expires.Length >= 10 ? 1 : 0);
+    }
+
+    private static bool StartsWithClaim(ReadOnlySpan<byte> text)
+    {
+        if (text[0] != ':')
+            return false;
+        foreach (var name in TokenQuery.ClaimNames)
+        {
+            if (text.Length > name.Length + 1 && Ascii.Equals(text.Slice(1, name.Length), name) && text[name.Length + 1] == '=')
+                return true;
+        }
+
+        return false;
+    }
+
     private static bool TryAppend(byte character, Span<byte> destination, ref int written)
     {
         if (written == destination.Length)

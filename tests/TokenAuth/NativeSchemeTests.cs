@@ -209,6 +209,23 @@ public sealed class NativeSchemeTests
         Assert.True(e.Message.Length > 20, why);
     }
 
+    // Each of these messages is also the message of another path, expiry and claims.
+    [Theory]
+    [InlineData("/a", "x:1900000000")]
+    [InlineData("/a:1900000000:sid=x", null)]
+    [InlineData("/a:1900000000:tid=x", "y")]
+    [InlineData("/a:000001900000000000:ip=1.2.3.4", null)]
+    public void SignWhatHasASecondReading_ArgumentException(string path, string? sessionId) =>
+        Assert.Throws<ArgumentException>(() => NativeScheme.Instance.Sign(Rings.Two, path, Rings.Grant with { SessionId = sessionId }));
+
+    [Theory]
+    [InlineData("/audio/a:b.ogg", "s:1", "2001:db8::1234")]
+    [InlineData("/audio/12:1900000000.ogg", "urn:uuid:x", "::ffff:203.0.113.7/120")]
+    [InlineData("/a:1900000000", "x:1900000000:sid", "::1")]
+    [InlineData("/a", "x:123456789", "::1")]
+    public void SignColonsThatMakeNoSecondReading_IsSigned(string path, string sessionId, string address) =>
+        Assert.Contains("&sig=", NativeScheme.Instance.Sign(Rings.Two, path, Rings.Grant with { SessionId = sessionId, Address = address }), StringComparison.Ordinal);
+
     [Fact]
     public void ManyThreads_OneKey_EveryVerdictIsRight()
     {
