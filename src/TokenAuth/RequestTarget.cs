@@ -4,8 +4,8 @@ using System.Text;
 namespace Delivery.TokenAuth;
 
 /// <summary>
-/// The one canonical reading of a request target. The path it gives is as sent, and serves token, cache key and upstream key; what two
-/// components could read differently is refused here, so that none of them decodes. See docs/formats/signed-url.md.
+/// The one canonical reading of a request target. The path it gives is as sent, and is what a token signs; what two components could read
+/// differently is refused here, so that its decoded form (cache key, upstream key) cannot lie elsewhere. See docs/formats/signed-url.md.
 /// </summary>
 public static class RequestTarget
 {
