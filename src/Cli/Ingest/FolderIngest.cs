@@ -2,13 +2,15 @@ using System.Security.Cryptography;
 using Delivery.Cli.CommandLine;
 using Delivery.Cli.OriginApi;
 using Delivery.Origin.Api;
+using Delivery.Transcoder.Jobs;
 using Spectre.Console;
 
 namespace Delivery.Cli.Ingest;
 
 /// <summary>
 /// Brings a folder to the origin. Every step is idempotent, so running it again after any interruption does what is left, and after success
-/// does nothing: the release's document is compared by the origin, and a master is sent only when its digest is not the current one.
+/// does nothing: the release's document is compared by the origin, and a master is sent only when its digest is not the current one or the
+/// store has lost it. A job that failed for want of a disk, a tool or a store is queued again.
 /// </summary>
 internal sealed class FolderIngest(OriginClient origin, CommandContext context)
 {
@@ -55,9 +57,11 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
         {
             await using var file = new FileStream(track.File, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.Asynchronous | FileOptions.SequentialScan);
             var sha256 = await SHA256.HashDataAsync(file, cancellationToken);
-            var current = status.Tracks.FirstOrDefault(candidate => candidate.TrackId == track.TrackId)?.Master?.Sha256;
-            if (string.Equals(current, Convert.ToHexStringLower(sha256), StringComparison.Ordinal))
+            var current = Find(status, track);
+            if (current?.Master?.Sha256 == Convert.ToHexStringLower(sha256) && current.Failure?.Code is not (JobFailure.MasterMissing or JobFailure.MasterDigestMismatch))
             {
+                if (current is { State: TrackState.Failed, Failure: { } failure, Job: { } job } && !IsOfTheMaster(failure.Code))
+                    await origin.RetryJobAsync(job.JobId, cancellationToken);
                 bar.Value = 1;
                 return;
             }
@@ -83,8 +87,14 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
             var pending = 0;
             foreach (var track in folder.Tracks.Where(track => !_refused.ContainsKey(track.TrackId)))
             {
-                var now = status.Tracks.First(candidate => candidate.TrackId == track.TrackId);
                 var bar = bars[track.TrackId];
+                if (Find(status, track) is not { } now)
+                {
+                    bar.Description = Label(track, Word(TrackState.Withdrawn));
+                    bar.StopTask();
+                    continue;
+                }
+
                 bar.Value = now.State == TrackState.Ready ? 1 : now.Job?.Progress ?? 0;
                 bar.Description = Label(track, now.State == TrackState.Transcoding ? Word(now.Job!.Phase) : Word(now.State));
                 if (now.State is TrackState.Ready or TrackState.Failed or TrackState.Withdrawn)
@@ -104,19 +114,19 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
         var code = ExitCode.Ok;
         foreach (var track in folder.Tracks)
         {
-            var now = status.Tracks.First(candidate => candidate.TrackId == track.TrackId);
+            var now = Find(status, track);
             var refusal = _refused.GetValueOrDefault(track.TrackId);
             if (refusal is not null)
                 code = refusal.ExitCode;
-            else if (waited && now.State != TrackState.Ready && code == ExitCode.Ok)
+            else if ((now is null || (waited && now.State != TrackState.Ready)) && code == ExitCode.Ok)
                 code = ExitCode.Failed;
             var line = new IngestLine(
                 track.TrackId,
                 track.Title,
-                Word(now.State),
+                Word(now?.State ?? TrackState.Withdrawn),
                 _uploaded.Contains(track.TrackId),
-                refusal is not null ? "refused" : now.Failure is { } failure ? Word(failure.Code) : null,
-                refusal?.Message ?? now.Failure?.Message);
+                refusal is not null ? "refused" : now is null ? "withdrawn" : now.Failure is { } failure ? Word(failure.Code) : null,
+                refusal?.Message ?? (now is null ? "Somebody else has put a release document without this track meanwhile; agree on the release's id, then ingest again." : now.Failure?.Message));
             if (context.Json)
                 context.WriteJson(line, CliJson.Default.IngestLine);
             else
@@ -133,6 +143,13 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
         if (line.Message is not null)
             context.Output.WriteLine($"    {line.Failure}: {line.Message}");
     }
+
+    /// <summary>Null when another writer of the release has left the track out.</summary>
+    private static TrackStatus? Find(ReleaseStatus release, FolderTrack track) => release.Tracks.FirstOrDefault(candidate => candidate.TrackId == track.TrackId);
+
+    /// <summary>The same bytes will be judged the same again; any other failure is of the machines, which may have been mended since.</summary>
+    private static bool IsOfTheMaster(JobFailure failure) => failure is JobFailure.EmptyMaster or JobFailure.UnsupportedFormat or JobFailure.CorruptMaster
+        or JobFailure.UnsupportedChannels or JobFailure.UnsupportedSampleFormat or JobFailure.UnsupportedDuration;
 
     private static string Label(FolderTrack track, string what) => $"{Markup.Escape(track.Title)} [grey]{what}[/]";
 

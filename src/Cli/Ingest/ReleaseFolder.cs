@@ -57,7 +57,7 @@ internal sealed partial class ReleaseFolder
         JsonObject document;
         try
         {
-            document = JsonNode.Parse(File.ReadAllText(path), documentOptions: new JsonDocumentOptions { MaxDepth = 32 }) as JsonObject
+            document = JsonNode.Parse(File.ReadAllText(path), documentOptions: new JsonDocumentOptions { MaxDepth = 32, AllowDuplicateProperties = false }) as JsonObject
                 ?? throw new CliException(ExitCode.Usage, $"{path} is not a JSON object");
         }
         catch (JsonException e)

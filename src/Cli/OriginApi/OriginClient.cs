@@ -68,6 +68,10 @@ internal sealed class OriginClient : IDisposable
         return await SendAsync(request, ApiJson.Default.TrackStatus, cancellationToken);
     }
 
+    /// <summary>Queues a failed job again.</summary>
+    public Task<JobStatus> RetryJobAsync(string jobId, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Post, $"/v1/jobs/{Escape(jobId)}:retry", null, ApiJson.Default.JobStatus, cancellationToken);
+
     /// <summary>The public path of a track's rendition.</summary>
     public async Task<string> FindRenditionPathAsync(string trackId, string quality, string? codec, CancellationToken cancellationToken)
     {
@@ -109,8 +113,9 @@ internal sealed class OriginClient : IDisposable
             return await response.Content.ReadFromJsonAsync(type, cancellationToken)
                 ?? throw new CliException(ExitCode.Unreachable, $"the origin {_http.BaseAddress} gave an empty answer");
         }
-        catch (HttpRequestException e)
+        catch (Exception e) when (e is HttpRequestException or HttpIOException)
         {
+            // HttpIOException: the connection broke in the middle of the answer, as when the origin is killed.
             throw new CliException(ExitCode.Unreachable, $"the origin {_http.BaseAddress} cannot be reached: {e.Message}", e);
         }
         catch (JsonException e)

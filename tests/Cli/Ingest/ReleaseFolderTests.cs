@@ -65,6 +65,7 @@ public sealed class ReleaseFolderTests : IDisposable
 
     [Theory]
     [InlineData("{\"tracks\":", "not valid JSON")]
+    [InlineData("{\"id\":\"r\",\"id\":\"s\",\"tracks\":[]}", "Duplicate property 'id'")]
     [InlineData("[]", "not a JSON object")]
     [InlineData("{\"id\":\"r\",\"tracks\":{}}", "no \"tracks\"")]
     public void BrokenDescription_IsAUsageError(string json, string expected)
