@@ -30,8 +30,8 @@ internal static class JsonBody
         }
         catch (InvalidOperationException)
         {
-            // JsonElement.GetString on an escaped lone surrogate, which has no UTF-8 form.
-            return (null, Problem.Malformed("The body has a string with half of a surrogate pair."));
+            // JsonElement.GetString on an escaped lone surrogate, which has no UTF-8 form, or on bytes that are no UTF-8.
+            return (null, Problem.Malformed("The body has a string that is not valid Unicode: bytes that are not UTF-8, or half of a surrogate pair."));
         }
     }
 }

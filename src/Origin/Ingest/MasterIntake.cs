@@ -1,6 +1,7 @@
 using Delivery.ObjectStore;
 using Delivery.Origin.Catalog;
 using Delivery.Origin.Farm;
+using Delivery.Transcoder.Jobs;
 using Microsoft.Extensions.Logging;
 
 namespace Delivery.Origin.Ingest;
@@ -82,7 +83,9 @@ internal sealed partial class MasterIntake(
         var track = (await catalog.UpdateTrackAsync(trackId, found =>
         {
             var before = found ?? TrackManifest.New(trackId, releaseId, master.UploadedAt);
-            outcome = before.Master?.Sha256 == master.Sha256 ? UploadOutcome.Unchanged : UploadOutcome.Accepted;
+            // A master that the farm found missing or changed in the store is replaced by its own bytes: the current object is worth nothing.
+            var isLost = before is { State: MasterState.Failed, Failure.Code: JobFailure.MasterMissing or JobFailure.MasterDigestMismatch };
+            outcome = before.Master?.Sha256 == master.Sha256 && !isLost ? UploadOutcome.Unchanged : UploadOutcome.Accepted;
             return outcome == UploadOutcome.Unchanged
                 ? before
                 : before.Next(time.GetUtcNow()) with { State = MasterState.Queued, Master = master, Failure = null };

@@ -138,6 +138,15 @@ public class ReleaseTests
     }
 
     [Fact]
+    public async Task BodyThatIsNotUtf8_IsAProblem_ThatSaysSo()
+    {
+        await using var origin = await OriginHarness.StartAsync();
+        using var body = new ByteArrayContent([.. "{\"title\": \""u8, 0xff, 0xfe, .. "\"}"u8]) { Headers = { ContentType = new("application/json") } };
+        using var response = await origin.Client.PutAsync("/v1/releases/r1", body);
+        Assert.Contains("not UTF-8", (await OriginHarness.ProblemAsync(response, 400, "malformed")).Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task BodyAndTracks_AreBounded()
     {
         await using var origin = await OriginHarness.StartAsync();

@@ -7,6 +7,7 @@ using System.Text;
 using Delivery.ObjectStore;
 using Delivery.Origin.Api;
 using Delivery.Origin.ApiKeys;
+using Delivery.Transcoder.Jobs;
 
 namespace Delivery.Origin.Tests.Ingest;
 
@@ -51,6 +52,33 @@ public class MasterUploadTests
         using var afterwards = await origin.PutMasterAsync(Master);
         Assert.Equal(HttpStatusCode.OK, afterwards.StatusCode);
         Assert.Equal(TrackState.Ready, (await origin.TrackAsync()).State);
+    }
+
+    [Theory]
+    [InlineData(JobFailure.MasterMissing, HttpStatusCode.Accepted)]
+    [InlineData(JobFailure.MasterDigestMismatch, HttpStatusCode.Accepted)]
+    [InlineData(JobFailure.CorruptMaster, HttpStatusCode.OK)]
+    [InlineData(JobFailure.WorkFolderFull, HttpStatusCode.OK)]
+    public async Task SameBytesAgain_ReplaceAMasterThatTheStoreLost(JobFailure failure, HttpStatusCode expected)
+    {
+        await using var origin = await OriginHarness.StartAsync();
+        await origin.PutReleaseAsync();
+        var first = await origin.UploadAsync(Master);
+        var lost = await origin.Farm.TakeAsync();
+        File.Delete(Path.Combine(origin.StoreFolder, lost.Job.MasterKey));
+        await origin.Farm.FailAsync(lost.Job, failure, "It is so.");
+        await origin.TrackBecomesAsync(TrackState.Failed);
+
+        using var again = await origin.PutMasterAsync(Master);
+
+        Assert.Equal(expected, again.StatusCode);
+        var isReplaced = expected == HttpStatusCode.Accepted;
+        Assert.Equal(isReplaced, first.Master!.UploadId != (await origin.TrackAsync()).Master!.UploadId);
+        if (isReplaced)
+        {
+            await origin.Farm.FinishNextAsync();
+            await origin.TrackBecomesAsync(TrackState.Ready);
+        }
     }
 
     [Fact]
