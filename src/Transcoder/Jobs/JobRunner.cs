@@ -35,7 +35,8 @@ internal sealed class JobRunner(
         }
         catch (StoreException error)
         {
-            throw new JobException(JobFailure.StoreFailed, $"The object store failed ({error.Error}): {error.Message}", error.CanRetry || error.Error == StoreError.Full, error);
+            var remedy = error.Error == StoreError.Full ? "free space in the store" : "mend the store";
+            throw new JobException(JobFailure.StoreFailed, $"The object store failed ({error.Error}): {error.Message.TrimEnd('.')}; {remedy}, then retry the job.", error.CanRetry || error.Error == StoreError.Full, error);
         }
         catch (IOException error) when ((error.HResult & 0xffff) == ErrorNoSpace)
         {

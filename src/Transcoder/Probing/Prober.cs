@@ -51,7 +51,12 @@ internal sealed class Prober(ToolSet tools, ToolCage cage, TranscoderOptions opt
         if (outcome.End != ToolEnd.Exited)
             throw ToolFailures.ToException("ffprobe", outcome);
         if (!outcome.Succeeded)
-            throw Unsupported("It is not a WAV, W64, AIFF or FLAC file, whatever its name says");
+        {
+            // RFC 9639 has no place for such a tag; ffprobe looks past a small one only.
+            var start = StartsWithId3(path) ? " (it starts with an ID3 tag: it is an MP3 file, or a FLAC file whose large tag has to be removed)" : "";
+            throw Unsupported($"It is not a WAV, W64, AIFF or FLAC file, whatever its name says{start}");
+        }
+
         ProbeOutput? probed;
         try
         {
@@ -99,6 +104,13 @@ internal sealed class Prober(ToolSet tools, ToolCage cage, TranscoderOptions opt
         JobException Duration(string comparison, TimeSpan bound) => new(
             JobFailure.UnsupportedDuration,
             string.Create(CultureInfo.InvariantCulture, $"The master lasts {probe.Duration.TotalSeconds:0.###} s, {comparison} than the {bound.TotalSeconds:0.###} s that the ladder takes; check that it is the right file."));
+    }
+
+    private static bool StartsWithId3(string path)
+    {
+        using var content = File.OpenRead(path);
+        Span<byte> start = stackalloc byte[3];
+        return content.ReadAtLeast(start, start.Length, throwOnEndOfStream: false) == start.Length && start.SequenceEqual("ID3"u8);
     }
 
     private static JobException Unsupported(string what) =>

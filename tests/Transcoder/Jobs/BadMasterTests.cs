@@ -14,6 +14,14 @@ public sealed class BadMasterTests(SharedFarm shared)
     public Task TextNamedFlac() => IsRefusedAsync(System.Text.Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat("This is no music. ", 500))), JobFailure.UnsupportedFormat, "not a WAV", "flac");
 
     [Fact]
+    public async Task FlacBehindALargeId3Tag()
+    {
+        const int Size = 4 << 20; // ffprobe looks past smaller ones. The size has 7 bits per byte (ID3v2.4 §6.2).
+        byte[] tag = [.. "ID3"u8, 4, 0, 0, Size >> 21, (Size >> 14) & 127, 0, 0, .. new byte[Size]];
+        await IsRefusedAsync([.. tag, .. await Tool.ConvertAsync(Wav(), "flac")], JobFailure.UnsupportedFormat, "ID3 tag", "flac");
+    }
+
+    [Fact]
     public async Task TruncatedFlac()
     {
         var flac = await Tool.ConvertAsync(Wav(), "flac");

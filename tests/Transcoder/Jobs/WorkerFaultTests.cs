@@ -133,7 +133,7 @@ public sealed class WorkerFaultTests
         faulty!.OnWrite = key => key.EndsWith(".flac", StringComparison.Ordinal) ? new StoreException(error, "it is so") : null;
         var report = await farm.RunAsync(job);
         Assert.Equal((JobPhase.Failed, JobFailure.StoreFailed, attempts), (report.Phase, report.Failure, report.Attempt));
-        Assert.Contains($"({error}): it is so", report.Message, StringComparison.Ordinal);
+        Assert.Contains($"({error}): it is so; {(error == StoreError.Full ? "free space in the store" : "mend the store")}, then retry the job.", report.Message, StringComparison.Ordinal);
         Assert.Empty(await farm.ListAsync("catalog/"));
     }
 
