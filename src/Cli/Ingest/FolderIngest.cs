@@ -90,13 +90,13 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
                 var bar = bars[track.TrackId];
                 if (Find(status, track) is not { } now)
                 {
-                    bar.Description = Label(track, Word(TrackState.Withdrawn));
+                    bar.Description = Label(track, ApiWord.Of(TrackState.Withdrawn));
                     bar.StopTask();
                     continue;
                 }
 
                 bar.Value = now.State == TrackState.Ready ? 1 : now.Job?.Progress ?? 0;
-                bar.Description = Label(track, now.State == TrackState.Transcoding ? Word(now.Job!.Phase) : Word(now.State));
+                bar.Description = Label(track, now.State == TrackState.Transcoding ? ApiWord.Of(now.Job!.Phase) : ApiWord.Of(now.State));
                 if (now.State is TrackState.Ready or TrackState.Failed or TrackState.Withdrawn)
                     bar.StopTask();
                 else
@@ -123,9 +123,9 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
             var line = new IngestLine(
                 track.TrackId,
                 track.Title,
-                Word(now?.State ?? TrackState.Withdrawn),
+                ApiWord.Of(now?.State ?? TrackState.Withdrawn),
                 _uploaded.Contains(track.TrackId),
-                refusal is not null ? "refused" : now is null ? "withdrawn" : now.Failure is { } failure ? Word(failure.Code) : null,
+                refusal is not null ? "refused" : now is null ? "withdrawn" : now.Failure is { } failure ? ApiWord.Of(failure.Code) : null,
                 refusal?.Message ?? (now is null ? "Somebody else has put a release document without this track meanwhile; agree on the release's id, then ingest again." : now.Failure?.Message));
             if (context.Json)
                 context.WriteJson(line, CliJson.Default.IngestLine);
@@ -152,8 +152,4 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
         or JobFailure.UnsupportedChannels or JobFailure.UnsupportedSampleFormat or JobFailure.UnsupportedDuration;
 
     private static string Label(FolderTrack track, string what) => $"{Markup.Escape(track.Title)} [grey]{what}[/]";
-
-    /// <summary>An enum as the API writes it.</summary>
-    private static string Word<T>(T value)
-        where T : struct, Enum => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
 }

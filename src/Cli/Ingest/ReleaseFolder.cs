@@ -20,7 +20,7 @@ internal sealed record FolderTrack(string TrackId, string Title, string File)
 
 /// <summary>
 /// A folder of masters as content ops deliver it. With <c>release.json</c> (the body of <c>PUT /v1/releases/{id}</c>, each track with a
-/// <c>file</c>) that document decides; without it, file names do: <c>01 Title.wav</c>, in order of their numbers, else of their names.
+/// <c>file</c>) that document decides; without it, file names do: <c>01 Title.wav</c>, by their numbers, or where a number is missing or there twice, by their order.
 /// </summary>
 internal sealed partial class ReleaseFolder
 {
@@ -113,18 +113,21 @@ internal sealed partial class ReleaseFolder
         var files = Directory.EnumerateFiles(folder)
             .Where(file => MasterExtensions.Contains(Path.GetExtension(file), StringComparer.OrdinalIgnoreCase))
             .Select(file => (File: file, Name: NumberedName().Match(Path.GetFileNameWithoutExtension(file))))
-            .OrderBy(entry => entry.Name.Groups["number"].Success ? int.Parse(entry.Name.Groups["number"].ValueSpan, CultureInfo.InvariantCulture) : int.MaxValue)
+            .Select(entry => (entry.File, Title: entry.Name.Groups["title"].Value.Trim(), Number: NumberOf(entry.Name)))
+            .OrderBy(entry => entry.Number)
             .ThenBy(entry => entry.File, StringComparer.Ordinal)
             .ToList();
         if (files.Count == 0)
             throw new CliException(ExitCode.Usage, $"{folder} holds no masters ({string.Join(", ", MasterExtensions)}) and no release.json");
 
+        // The names' own numbers, so that a track which arrives later does not move the others to other ids; positions where a name has none.
+        var numbered = files.All(entry => entry.Number is > 0 and < int.MaxValue) && files.DistinctBy(entry => entry.Number).Count() == files.Count;
         var tracks = new List<FolderTrack>();
         var list = new JsonArray();
-        foreach (var (file, name) in files)
+        foreach (var (file, title, named) in files)
         {
-            var number = tracks.Count + 1;
-            var track = new FolderTrack($"{id}-{number.ToString(CultureInfo.InvariantCulture)}", name.Groups["title"].Value.Trim(), file);
+            var number = numbered ? named : tracks.Count + 1;
+            var track = new FolderTrack($"{id}-{number.ToString(CultureInfo.InvariantCulture)}", title, file);
             tracks.Add(track);
             list.Add(new JsonObject { ["id"] = track.TrackId, ["title"] = track.Title, ["number"] = number });
         }
@@ -137,6 +140,8 @@ internal sealed partial class ReleaseFolder
         };
         return new ReleaseFolder(document, tracks) { ReleaseId = id };
     }
+
+    private static int NumberOf(Match name) => name.Groups["number"] is { Success: true } number ? int.Parse(number.ValueSpan, CultureInfo.InvariantCulture) : int.MaxValue;
 
     /// <summary>A delivered document must not reach files beside its folder.</summary>
     private static bool IsInside(string folder, string file, out string full)

@@ -77,7 +77,7 @@ internal sealed class OriginClient : IDisposable
     {
         var track = await GetTrackAsync(trackId, cancellationToken);
         if (track.Published is not { } published)
-            throw new CliException(ExitCode.Failed, $"track {trackId} has no renditions yet; it is {track.State}");
+            throw new CliException(ExitCode.Failed, $"track {trackId} has no renditions yet; it is {ApiWord.Of(track.State)}");
         return published.Renditions.FirstOrDefault(rendition => rendition.Quality == quality && (codec is null || rendition.Codec == codec))?.Path
             ?? throw new CliException(
                 ExitCode.Failed,

@@ -57,9 +57,9 @@ internal static class ReleasesCommand
         foreach (var track in release.Tracks)
         {
             context.Output.WriteLine();
-            context.Output.WriteLine($"{track.Number} {track.Title} ({track.TrackId}): {track.State}{Progress(track)}");
+            context.Output.WriteLine($"{track.Number} {track.Title} ({track.TrackId}): {ApiWord.Of(track.State)}{Progress(track)}");
             if (track.Failure is { } failure)
-                context.Output.WriteLine($"  {failure.Code}: {failure.Message}");
+                context.Output.WriteLine($"  {ApiWord.Of(failure.Code)}: {failure.Message}");
             if (track.Published is not { } published)
                 continue;
             var loudness = published.Loudness is { } l ? string.Create(CultureInfo.InvariantCulture, $"{l.IntegratedLufs:0.0} LUFS, range {l.RangeLu:0.0} LU, true peak {l.TruePeakDbtp:0.0} dBTP") : "digital silence";
@@ -74,7 +74,7 @@ internal static class ReleasesCommand
     }
 
     private static string Progress(TrackStatus track) => track is { State: TrackState.Transcoding, Job: { } job }
-        ? string.Create(CultureInfo.InvariantCulture, $", {job.Phase} {job.Progress:P0}")
+        ? string.Create(CultureInfo.InvariantCulture, $", {ApiWord.Of(job.Phase)} {job.Progress:P0}")
         : "";
 
     private static Text[] Cells(params object[] values) => [.. values.Select(value => new Text(string.Format(CultureInfo.InvariantCulture, "{0}", value)))];

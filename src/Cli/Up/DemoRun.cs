@@ -44,7 +44,7 @@ internal sealed class DemoRun(LocalStack stack, DataFolder data, CommandContext 
         {
             var release = await origin.GetReleaseAsync(folder.ReleaseId, cancellationToken);
             foreach (var track in release.Tracks.Where(track => track.Failure is not null))
-                context.Warn($"{track.TrackId}: {track.Failure!.Code}: {track.Failure.Message}");
+                context.Warn($"{track.TrackId}: {ApiWord.Of(track.Failure!.Code)}: {track.Failure.Message}");
             return ExitCode.Failed;
         }
 

@@ -1,9 +1,10 @@
+using System.Text.RegularExpressions;
 using Delivery.Transcoder.Jobs;
 
 namespace Delivery.Transcoder.Cage;
 
 /// <summary>What a tool's end means for the job, where it does not depend on what the tool was doing.</summary>
-internal static class ToolFailures
+internal static partial class ToolFailures
 {
     private const int MaxQuotedChars = 300;
 
@@ -29,5 +30,13 @@ internal static class ToolFailures
         return Shorten(line);
     }
 
-    public static string Shorten(string line) => line.Length <= MaxQuotedChars ? line : $"{line[..MaxQuotedChars]}…";
+    public static string Shorten(string line)
+    {
+        // ffmpeg names its objects by address ("[flac @ 0x55d0c8]"): no clue for anybody, and another message for the same fault each time.
+        line = ObjectAddress().Replace(line, "");
+        return line.Length <= MaxQuotedChars ? line : $"{line[..MaxQuotedChars]}…";
+    }
+
+    [GeneratedRegex(" @ 0x[0-9a-f]+")]
+    private static partial Regex ObjectAddress();
 }

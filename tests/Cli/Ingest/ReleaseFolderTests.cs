@@ -20,9 +20,31 @@ public sealed class ReleaseFolderTests : IDisposable
         var release = ReleaseFolder.Read(_folder.Path, "r1");
 
         Assert.Equal(["First", "Middle - live", "Last"], release.Tracks.Select(track => track.Title));
-        Assert.Equal(["r1-1", "r1-2", "r1-3"], release.Tracks.Select(track => track.TrackId));
+        Assert.Equal(["r1-1", "r1-2", "r1-10"], release.Tracks.Select(track => track.TrackId));
         Assert.Equal(["audio/aiff", "audio/wav", "audio/flac"], release.Tracks.Select(track => track.ContentType));
-        Assert.Equal([1, 2, 3], release.Document["tracks"]!.AsArray().Select(track => (int)track!["number"]!));
+        Assert.Equal([1, 2, 10], release.Document["tracks"]!.AsArray().Select(track => (int)track!["number"]!));
+    }
+
+    [Fact]
+    public void NumberMissingOrTwice_PositionsDecide()
+    {
+        _folder.File("05 A.wav");
+        _folder.File("05 B.wav");
+        _folder.File("C.wav");
+
+        var release = ReleaseFolder.Read(_folder.Path, "r1");
+
+        Assert.Equal(["r1-1 A", "r1-2 B", "r1-3 C"], release.Tracks.Select(track => $"{track.TrackId} {track.Title}"));
+    }
+
+    [Fact]
+    public void TrackThatArrivesLater_LeavesTheOthersTheirIds()
+    {
+        _folder.File("02 B.wav");
+        var before = ReleaseFolder.Read(_folder.Path, "r1").Tracks.Single().TrackId;
+        _folder.File("01 A.wav");
+
+        Assert.Equal(before, ReleaseFolder.Read(_folder.Path, "r1").Tracks.Single(track => track.Title == "B").TrackId);
     }
 
     [Fact]

@@ -149,6 +149,7 @@ public sealed class BadMasterTests(SharedFarm shared)
         Assert.Contains(says, report.Message, StringComparison.Ordinal);
         Assert.EndsWith(".", report.Message, StringComparison.Ordinal);
         Assert.DoesNotContain(_farm.Folder, report.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(" @ 0x", report.Message, StringComparison.Ordinal);
         Assert.Null(report.ResultKey);
         Assert.Empty(await _farm.ListAsync($"catalog/renditions/{job.MasterSha256}/"));
     }
