@@ -87,10 +87,10 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
             _ when timeLimit.IsCancellationRequested => ToolEnd.TimeLimit,
             _ when stall.IsCancellationRequested => ToolEnd.Stalled,
             ExitBySignal + Sigxcpu => ToolEnd.CpuLimit,
-            // ffmpeg catches SIGXCPU and ends as if it had been asked to.
-            255 when log.Any(line => line.Contains("received signal 24", StringComparison.Ordinal)) => ToolEnd.CpuLimit,
-            // Its answers to SIGTERM, and to the fourth one.
-            255 when log.Any(line => line.Contains("received signal", StringComparison.Ordinal)) => ToolEnd.Killed,
+            // ffmpeg catches SIGXCPU and SIGTERM and ends as if it had been asked to: with 255, or with the code of whatever the signal interrupted.
+            _ when log.Any(line => line.Contains("received signal 24", StringComparison.Ordinal)) => ToolEnd.CpuLimit,
+            _ when log.Any(line => line.Contains("received signal", StringComparison.Ordinal) || line.EndsWith(": Immediate exit requested", StringComparison.Ordinal)) => ToolEnd.Killed,
+            // Its answer to the fourth SIGTERM.
             123 when log.Any(line => line.Contains("system signals, hard exiting", StringComparison.Ordinal)) => ToolEnd.Killed,
             ExitBySignal + Sigxfsz => ToolEnd.FileSizeLimit,
             > ExitBySignal and < ExitBySignal + 65 => ToolEnd.Killed,

@@ -204,14 +204,15 @@ public sealed class FillTests
     {
         await using var edge = await EdgeFixture.StartAsync();
         var path = await edge.AddFileAsync(Content);
-        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 200_000 };
+        // Within the first chunk: past it, a reader that is between two chunks when its fill ends would rightly lead the next one, and get further.
+        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 100_000 };
         using var client = await RawClient.ConnectAsync(edge.Node.Address);
         await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-400000\r\n\r\n");
         var (headers, body) = await client.ReadAsync(1000);
         Assert.Contains("Content-Length: 400001", headers, StringComparison.Ordinal);
         edge.Store.Script.Release();
         var got = 1000 + (await client.ReadToEndAsync()).Length;
-        Assert.InRange(got, 1000, 200_010);
+        Assert.InRange(got, 1000, 100_010);
         await edge.SettledAsync();
         Assert.Equal(0, edge.Node.Parts.Hot.Admitted);
         Assert.Equal(0, edge.Node.Parts.Objects.Count);

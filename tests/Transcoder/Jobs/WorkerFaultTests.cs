@@ -66,7 +66,7 @@ public sealed class WorkerFaultTests
             },
             "The failure");
         var report = await running;
-        Assert.Equal((JobPhase.Failed, JobFailure.EncoderFailed, 2), (report.Phase, report.Failure, report.Attempt));
+        Assert.True((report.Phase, report.Failure, report.Attempt) == (JobPhase.Failed, JobFailure.EncoderFailed, 2), $"{report}");
         Assert.Contains("killed from outside", report.Message, StringComparison.Ordinal);
         Assert.Empty(await farm.ListAsync("catalog/"));
         Assert.Empty(await farm.ListAsync("audio/"));
