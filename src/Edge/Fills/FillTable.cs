@@ -82,6 +82,9 @@ internal sealed partial class FillTable(
         {
             if (_descriptions.TryGetValue(path, out var present))
                 return present;
+            // An answer leaves this table after it has entered the object table, so not being in either means that nobody asks.
+            if (objects.TryFind(path, time.GetUtcNow(), out var found))
+                return Task.FromResult(new Description(found.Exists ? FillOutcome.Completed : FillOutcome.Absent, found));
             _running++;
             return _descriptions[path] = Task.Run(() => RunDescribeAsync(path, key));
         }
