@@ -1,6 +1,7 @@
 using System.Net.Sockets;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
-using Delivery.Edge.HotTier;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.Edge.Requests;

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
-using Delivery.Edge.HotTier;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using FASTER.core;
 
 namespace Delivery.Edge.Fills;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
-using Delivery.Edge.HotTier;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.ObjectStore;

@@ -1,6 +1,7 @@
 using System.Diagnostics.Metrics;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
-using Delivery.Edge.HotTier;
 using Delivery.Edge.Objects;
 using Delivery.TokenAuth;
 

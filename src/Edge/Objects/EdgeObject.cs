@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Globalization;
-using Delivery.Edge.HotTier;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Objects;

@@ -1,5 +1,6 @@
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
-using Delivery.Edge.HotTier;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.TokenAuth;

@@ -4,7 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using FASTER.core;
 
-namespace Delivery.Edge.HotTier;
+namespace Delivery.Edge.Cache;
 
 /// <summary>Names one chunk of one version of one object: 24 bytes, fixed, so that no length is ever read from the log.</summary>
 [StructLayout(LayoutKind.Sequential, Pack = 8)]

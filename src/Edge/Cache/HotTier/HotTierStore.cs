@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 using FASTER.core;
 using Microsoft.Extensions.Logging;
 
-namespace Delivery.Edge.HotTier;
+namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>
 /// Chunks in RAM. A hit is synchronous, allocates nothing and copies once. Writes happen on one thread behind a bounded queue, so a request

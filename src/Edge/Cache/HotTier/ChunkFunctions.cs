@@ -1,6 +1,6 @@
 using FASTER.core;
 
-namespace Delivery.Edge.HotTier;
+namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>Where a hit's bytes go. The destination is pinned by the caller for the length of the (synchronous) read.</summary>
 internal unsafe struct ChunkRead

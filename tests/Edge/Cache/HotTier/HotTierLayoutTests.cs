@@ -1,6 +1,7 @@
-using Delivery.Edge.HotTier;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 
-namespace Delivery.Edge.Tests.HotTier;
+namespace Delivery.Edge.Tests.Cache.HotTier;
 
 public sealed class HotTierLayoutTests
 {

@@ -1,6 +1,6 @@
 using System.Numerics;
 
-namespace Delivery.Edge.HotTier;
+namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>
 /// How a RAM budget is cut into FASTER stores. FASTER's memory size is a power of two and it rounds down, so one store would waste up to

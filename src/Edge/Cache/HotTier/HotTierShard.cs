@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using FASTER.core;
 
-namespace Delivery.Edge.HotTier;
+namespace Delivery.Edge.Cache.HotTier;
 
 using Session = ClientSession<ChunkKey, SpanByte, ChunkRead, bool, Empty, ChunkFunctions>;
 

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using FASTER.core;
 
-namespace Delivery.Edge.HotTier;
+namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>
 /// The bytes of one record: <c>length (4) | 0 (4) | check (8) | chunk | padding up to the smallest record</c>. The check is the object's hash:

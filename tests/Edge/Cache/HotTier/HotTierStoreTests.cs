@@ -1,10 +1,11 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Delivery.Edge.Cache;
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
-using Delivery.Edge.HotTier;
 using Microsoft.Extensions.Logging.Abstractions;
 
-namespace Delivery.Edge.Tests.HotTier;
+namespace Delivery.Edge.Tests.Cache.HotTier;
 
 /// <summary>Memory is measured, so nothing else may run meanwhile.</summary>
 [CollectionDefinition(nameof(Alone), DisableParallelization = true)]
