@@ -1,7 +1,4 @@
-using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
-using System.Text;
 using FASTER.core;
 
 namespace Delivery.Edge.Cache;
@@ -32,19 +29,6 @@ internal readonly struct ChunkKey(ObjectHash hash, long index) : IEquatable<Chun
     public override bool Equals(object? obj) => obj is ChunkKey other && Equals(other);
 
     public override int GetHashCode() => (int)Mix();
-}
-
-/// <summary>128 bits that name one version of one object.</summary>
-internal readonly record struct ObjectHash(ulong High, ulong Low)
-{
-    /// <summary>SHA-256 over the path and the version, cut to 128 bits: no two objects share chunks, whoever chose their names.</summary>
-    public static ObjectHash Of(string path, string version)
-    {
-        // The NUL cannot occur in a path, so (path, version) has one reading.
-        Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
-        SHA256.HashData(Encoding.UTF8.GetBytes($"{path}\0{version}"), digest);
-        return new(BinaryPrimitives.ReadUInt64LittleEndian(digest), BinaryPrimitives.ReadUInt64LittleEndian(digest[8..]));
-    }
 }
 
 /// <summary>FASTER's default comparer boxes; this one is the key's own.</summary>

@@ -30,7 +30,7 @@ internal sealed class EdgeObject
         Length = info.Length;
         Validator = ValidatorOf(path, info, out var etag);
         ETag = etag;
-        Hash = ObjectHash.Of(path, Validator);
+        Hash = ObjectHash.OfVersion(path, Validator, 0);
         ContentType = ContentTypes.For(path, info.ContentType);
         UnsatisfiedRange = string.Create(CultureInfo.InvariantCulture, $"bytes */{Length}");
     }
@@ -102,7 +102,7 @@ internal sealed class EdgeObject
         }
 
         // The version is opaque and may hold characters that an entity-tag may not, so the tag is a digest of it.
-        var hash = ObjectHash.Of(path, info.Version);
+        var hash = ObjectHash.OfVersion(path, info.Version, 0);
         etag = $"\"{hash.High:x16}{hash.Low:x16}\"";
         return info.Version;
     }

@@ -28,7 +28,7 @@ public sealed class HotTierLayoutTests
         var counts = new int[layout.Shards.Count];
         const int Keys = 200_000;
         for (var i = 0; i < Keys; i++)
-            counts[layout.ShardOf(new(ObjectHash.Of($"/audio/{i / 8}", "v"), i % 8))]++;
+            counts[layout.ShardOf(new(ObjectHash.OfVersion($"/audio/{i / 8}", "v", 0), i % 8))]++;
         var total = layout.Shards.Sum(s => s.LogBytes);
         for (var i = 0; i < counts.Length; i++)
         {

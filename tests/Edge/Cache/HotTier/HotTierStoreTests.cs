@@ -162,7 +162,7 @@ public sealed class HotTierStoreTests : IDisposable
         return process.WorkingSet64;
     }
 
-    private static ChunkKey Key(int i) => new(ObjectHash.Of($"/audio/{i / 8}", "v"), i % 8);
+    private static ChunkKey Key(int i) => new(ObjectHash.OfVersion($"/audio/{i / 8}", "v", 0), i % 8);
 
     private static byte[] Content(int i, int length)
     {
