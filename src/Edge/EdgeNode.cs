@@ -4,6 +4,7 @@ using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
 using Delivery.Metrics;
 using Delivery.ObjectStore;
@@ -72,12 +73,14 @@ public sealed partial class EdgeNode : IAsyncDisposable
         // Room for every buffer there is: a chunk that is refused here is filled again by the reader who had not reached it yet, so the bound that
         // bites first must be the buffers', for which fills wait.
         var hot = new HotTierStore(options.HotTierBytes, buffers.Capacity, logger);
-        var objects = new ObjectTable(options.MaxObjects);
+        var cache = new ChunkCache(hot, new PurgeTable());
+        var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
+        var purger = new Purger(cache, objects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
-        var fills = new FillTable(upstream, hot, objects, buffers, options, meter, time, logger);
-        meter.Watch(hot, objects, buffers, fills);
-        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, hot, fills, meter, new(options), time, logger);
+        var fills = new FillTable(upstream, cache, objects, buffers, options, meter, time, logger);
+        meter.Watch(cache, objects, buffers, fills);
+        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, fills, meter, new(options), time, logger);
         var server = host.Services.GetRequiredService<IServer>();
         AdminServer? admin = null;
         var stopping = new CancellationTokenSource();
@@ -85,7 +88,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
         {
             await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
             await ListenAsync(
-                async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken),
+                async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken,
+                    app =>
+                    {
+                        if (options.AdminPurge)
+                            app.MapPurge(purger);
+                    }),
                 options.AdminPort,
                 null);
         }
@@ -97,7 +105,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             await host.DisposeAsync();
             await fills.StopAsync();
             fills.Dispose();
-            hot.Dispose();
+            cache.Dispose();
             buffers.Dispose();
             meter.Dispose();
             metrics.Dispose();
@@ -123,7 +131,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         await _admin.DisposeAsync();
         await Parts.Fills.StopAsync();
         await _host.DisposeAsync();
-        Parts.Hot.Dispose();
+        Parts.Cache.Dispose();
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();

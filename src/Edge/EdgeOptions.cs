@@ -47,6 +47,9 @@ public sealed record EdgeOptions
     /// </summary>
     public long FillBufferBytes { get; init; } = 64L << 20;
 
+    /// <summary>Opens <c>POST /purge</c> on the admin port. Default off: whoever has an account on the machine could use it.</summary>
+    public bool AdminPurge { get; init; }
+
     /// <summary>Objects whose metadata is kept: 16 to 16 Mi, default 65,536 (some 45 MiB). At the bound the least used is evicted; its chunks stay and are found again.</summary>
     public int MaxObjects { get; init; } = 65_536;
 

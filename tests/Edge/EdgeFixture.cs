@@ -86,7 +86,7 @@ public sealed class EdgeFixture : IAsyncDisposable
         await SettledAsync();
         Client.Dispose();
         await Node.DisposeAsync();
-        Assert.Equal(0, Node.Parts.Hot.SessionsInUse);
+        Assert.Equal(0, Node.Parts.Cache.Hot.SessionsInUse);
         Assert.Equal(0, Store.OpenReads);
         _folder.Delete(recursive: true);
     }

@@ -1,6 +1,5 @@
 using System.Diagnostics.Metrics;
 using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Objects;
 using Delivery.TokenAuth;
@@ -65,8 +64,9 @@ internal sealed class EdgeMeter : IDisposable
     public long Fills(FillOutcome outcome) => Volatile.Read(ref _fills[(int)outcome]);
 
     /// <summary>Gauges of what the node holds; they live as long as this meter.</summary>
-    public void Watch(HotTierStore hot, ObjectTable objects, FillBuffers buffers, FillTable fills)
+    public void Watch(ChunkCache cache, ObjectTable objects, FillBuffers buffers, FillTable fills)
     {
+        var hot = cache.Hot;
         _meter.CreateObservableGauge("delivery.edge.hot_tier.budget", () => hot.BudgetBytes, "By", "RAM that the hot tier may use, index included.");
         _meter.CreateObservableGauge("delivery.edge.hot_tier.used", () => hot.UsedBytes, "By", "Log that holds chunks.");
         _meter.CreateObservableCounter("delivery.edge.hot_tier.evicted", () => hot.EvictedBytes, "By", "Log dropped for space.");

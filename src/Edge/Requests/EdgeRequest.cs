@@ -256,7 +256,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         }
 
         var first = Chunk.IndexOf(_start);
-        if (!known.IsIn(parts.Hot, first) && !(_lease is { } lease && lease.Serves(known, first, (int)(_start % Chunk.SizeBytes))))
+        if (!known.IsIn(parts.Cache, first) && !(_lease is { } lease && lease.Serves(known, first, (int)(_start % Chunk.SizeBytes))))
         {
             if (_cache == CacheState.Hit)
                 _cache = known.HasStoredChunks ? CacheState.Partial : CacheState.Miss;
@@ -274,7 +274,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         var last = Math.Min(Chunk.IndexOf(_end - 1), first + MaxChunksPlanned - 1);
         for (var index = first + 1; index <= last; index++)
         {
-            if (known.IsIn(parts.Hot, index))
+            if (known.IsIn(parts.Cache, index))
                 continue;
             _cache = CacheState.Partial;
             return;
@@ -395,7 +395,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private bool TrySendHot(EdgeObject known, long index, int offset, int wanted)
     {
         var span = _sender.GetSpan(wanted)[..wanted];
-        if (!parts.Hot.TryRead(known.ChunkKey(index), known.ChunkLength(index), offset, span))
+        if (!parts.Cache.TryReadHot(known.ChunkKey(index), known.ChunkLength(index), offset, span))
             return false;
         _sender.Advance(wanted);
         return true;
