@@ -20,7 +20,7 @@ internal sealed class ChunkCache(HotTierStore hot, PurgeTable purges) : IDisposa
     public bool TryReadHot(in ChunkKey key, int chunkLength, int offset, Span<byte> destination) => hot.TryRead(key, chunkLength, offset, destination);
 
     /// <summary>Queues a chunk; never waits. <see cref="Admission.Settled"/> is called in every case.</summary>
-    public void Write(in Admission chunk) => hot.Admit(chunk);
+    public void Write(in Admission chunk) => hot.Write(chunk);
 
     /// <summary>
     /// Makes everything unreachable that was fetched for a path before now. When this returns, it holds also across a crash. An older or repeated sequence changes nothing.

@@ -247,7 +247,8 @@ internal sealed partial class FillTable(
 
             // Also after a purge of the path: those who asked before it may need more of what they began with, and nobody else finds it.
             fill.Entry!.HasStoredChunks = true;
-            cache.Write(new(fill.Entry.ChunkKey(chunk.Index), chunk.Buffer!.Seal(length, fill.Entry.Hash), () => Unregister(chunk)));
+            var record = new CacheRecord(fill.Entry.ChunkKey(chunk.Index), fill.Entry.PathHash, fill.Sequence, length);
+            cache.Write(new(record, chunk.Buffer!.Seal(record), () => Unregister(chunk)));
         }
 
         lock (_gate)
