@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.HotTier;
+using Delivery.Edge.Cache.Policy;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
@@ -71,7 +72,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         // Room for every buffer there is: a chunk that is refused here is filled again by the reader who had not reached it yet, so the bound that
         // bites first must be the buffers', for which fills wait.
-        var hot = new HotTierStore(options.HotTierBytes, buffers.Capacity, logger);
+        var policy = new CachePolicy(CachePolicyOptions.For(options.HotTierBytes, diskBytes: 0));
+        var hot = new HotTierStore(options.HotTierBytes, buffers.Capacity, policy, new(), logger);
         var objects = new ObjectTable(options.MaxObjects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();

@@ -13,6 +13,6 @@ internal sealed unsafe class ChunkBuffer
     public Memory<byte> Content => _bytes.AsMemory(ChunkValue.HeaderBytes);
 
     /// <summary>Writes the header; the result points into this buffer.</summary>
-    public SpanByte Seal(int chunkLength, ObjectHash hash) =>
-        new(ChunkValue.Seal(_bytes, chunkLength, hash), (nint)Unsafe.AsPointer(ref _bytes[0]));
+    public SpanByte Seal(in CacheRecord record) =>
+        new(ChunkValue.Seal(_bytes, record), (nint)Unsafe.AsPointer(ref _bytes[0]));
 }

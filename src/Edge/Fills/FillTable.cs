@@ -241,7 +241,8 @@ internal sealed partial class FillTable(
             }
 
             fill.Entry!.HasStoredChunks = true;
-            hot.Admit(new(fill.Entry.ChunkKey(chunk.Index), chunk.Buffer!.Seal(length, fill.Entry.Hash), () => Unregister(chunk)));
+            var record = new CacheRecord(fill.Entry.ChunkKey(chunk.Index), ObjectHash.OfPath(fill.Path), 0, length);
+            hot.Write(new(record, chunk.Buffer!.Seal(record), () => Unregister(chunk)));
         }
 
         lock (_gate)
