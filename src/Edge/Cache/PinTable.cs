@@ -1,16 +1,7 @@
 using System.Collections.Concurrent;
+using Delivery.Edge.Cache.Journal;
 
 namespace Delivery.Edge.Cache;
-
-/// <summary>An object that stays in the cache until a time, whatever else is asked for.</summary>
-/// <param name="Version">The object's version, as <see cref="ObjectHash.OfVersion"/>: another version needs a pin of its own.</param>
-/// <param name="Path">Its path.</param>
-/// <param name="Length">Its length: what it counts against the share.</param>
-/// <param name="ExpiresUnixSeconds">When the pin ends by itself.</param>
-internal readonly record struct Pin(ObjectHash Version, ObjectHash Path, long Length, long ExpiresUnixSeconds)
-{
-    public long HeadBytes => Math.Min(Length, Chunk.SizeBytes);
-}
 
 /// <summary>What became of a wish to pin. A refusal says why, in words for the operator.</summary>
 internal readonly record struct PinOutcome(string? Refusal)
@@ -24,7 +15,8 @@ internal readonly record struct PinOutcome(string? Refusal)
 /// </summary>
 internal sealed class PinTable(long maxBytes, long maxHeadBytes, TimeProvider time)
 {
-    private readonly ConcurrentDictionary<ObjectHash, Pin> _pins = new();
+    private readonly ConcurrentDictionary<ObjectHash, PinEntry> _pins = new();
+    private readonly ConcurrentDictionary<ObjectHash, PinEntry> _byPath = new();
     private readonly Lock _gate = new();
     private long _bytes;
     private long _headBytes;
@@ -37,10 +29,11 @@ internal sealed class PinTable(long maxBytes, long maxHeadBytes, TimeProvider ti
 
     public int Count => _pins.Count;
 
-    public bool IsPinned(ObjectHash version) => _pins.TryGetValue(version, out var pin) && pin.ExpiresUnixSeconds > Now;
+    /// <param name="name">A version's, as chunks go by; or a path's, as metadata does.</param>
+    public bool IsPinned(ObjectHash name) => (_pins.TryGetValue(name, out var pin) || _byPath.TryGetValue(name, out pin)) && pin.ExpiresUnixSeconds > Now;
 
     /// <summary>Pins, or extends a pin; <paramref name="persist"/> runs in between and its failure leaves all as it was.</summary>
-    public PinOutcome TryPin(Pin pin, Action<Pin> persist)
+    public PinOutcome TryPin(PinEntry pin, Func<PinEntry, bool> persist)
     {
         lock (_gate)
         {
@@ -48,15 +41,29 @@ internal sealed class PinTable(long maxBytes, long maxHeadBytes, TimeProvider ti
                 RemoveLocked(ended.Version);
             _pins.TryGetValue(pin.Version, out var present);
             var bytes = _bytes - present.Length + pin.Length;
-            var headBytes = _headBytes - present.HeadBytes + pin.HeadBytes;
+            var headBytes = _headBytes - HeadBytesOf(present) + HeadBytesOf(pin);
             if (bytes > maxBytes)
                 return new($"Pins may hold {maxBytes:N0} bytes; {_bytes:N0} are pinned and this object has {pin.Length:N0}.");
             if (headBytes > maxHeadBytes)
-                return new($"Pinned heads may hold {maxHeadBytes:N0} bytes of RAM; {_headBytes:N0} are pinned and this head has {pin.HeadBytes:N0}.");
-            persist(pin);
-            _pins[pin.Version] = pin;
+                return new($"Pinned heads may hold {maxHeadBytes:N0} bytes of RAM; {_headBytes:N0} are pinned and this head has {HeadBytesOf(pin):N0}.");
+            if (!persist(pin))
+                return new($"There are {CacheJournal.MaxPins:N0} pins, and no more can be kept.");
+            _pins[pin.Version] = _byPath[pin.Path] = pin;
             (_bytes, _headBytes) = (bytes, headBytes);
             return default;
+        }
+    }
+
+    /// <summary>A pin from before a restart: granted then, so not judged again.</summary>
+    public void Restore(PinEntry pin)
+    {
+        lock (_gate)
+        {
+            if (pin.ExpiresUnixSeconds <= Now || !_pins.TryAdd(pin.Version, pin))
+                return;
+            _byPath[pin.Path] = pin;
+            _bytes += pin.Length;
+            _headBytes += HeadBytesOf(pin);
         }
     }
 
@@ -73,13 +80,17 @@ internal sealed class PinTable(long maxBytes, long maxHeadBytes, TimeProvider ti
         }
     }
 
+    private static long HeadBytesOf(PinEntry pin) => Math.Min(pin.Length, Chunk.SizeBytes);
+
     private long Now => time.GetUtcNow().ToUnixTimeSeconds();
 
     private void RemoveLocked(ObjectHash version)
     {
         if (!_pins.TryRemove(version, out var pin))
             return;
+        // Another version's pin may have taken the path over.
+        _byPath.TryRemove(new(pin.Path, pin));
         _bytes -= pin.Length;
-        _headBytes -= pin.HeadBytes;
+        _headBytes -= HeadBytesOf(pin);
     }
 }

@@ -12,23 +12,17 @@ internal sealed class PurgeTable
     private long _all;
     private long _sequence;
 
-    public PurgeTable()
-    {
-    }
-
-    public PurgeTable(IReadOnlyDictionary<ObjectHash, long> paths, long all)
-    {
-        _all = _sequence = all;
-        foreach (var (path, sequence) in paths)
-            Raise(path, sequence);
-    }
-
     /// <summary>The highest sequence applied.</summary>
     public long Sequence => Volatile.Read(ref _sequence);
 
     public int Count => _paths.Count;
 
-    public long GenerationOf(ObjectHash path) => Math.Max(Volatile.Read(ref _all), _paths.GetValueOrDefault(path));
+    public long GenerationOf(ObjectHash path)
+    {
+        // In this order, as a purge of everything takes the paths' own away after it was set.
+        var own = _paths.GetValueOrDefault(path);
+        return Math.Max(own, Volatile.Read(ref _all));
+    }
 
     public void Raise(ObjectHash path, long sequence)
     {
@@ -40,6 +34,12 @@ internal sealed class PurgeTable
     {
         RaiseTo(ref _all, sequence);
         RaiseTo(ref _sequence, sequence);
+        // Set before they are taken away, so that no reader sees neither.
+        foreach (var (path, own) in _paths)
+        {
+            if (own <= sequence)
+                _paths.TryRemove(new(path, own));
+        }
     }
 
     private static void RaiseTo(ref long value, long to)

@@ -1,3 +1,4 @@
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Objects;
 using Delivery.ObjectStore;
 
@@ -31,6 +32,9 @@ internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long f
 
     /// <summary>The cache's control sequence when the fill started.</summary>
     public long Sequence { get; init; }
+
+    /// <summary>The cache had the first chunk and could not give it: it is proven, and needs no probation.</summary>
+    public bool IsRefill { get; init; }
 
     public long FirstChunk { get; } = firstChunk;
 

@@ -64,7 +64,7 @@ internal sealed partial class FillTable(
             while (length < run && !_chunks.ContainsKey((path, generation, chunk + length)) && (known is null || IsWanted(known, chunk + length)))
                 length++;
             var reserved = buffers.TryReserve(length);
-            fill = new Fill(path, key, known, chunk, Math.Max(1, reserved)) { Reserved = reserved, Generation = generation, Sequence = sequence };
+            fill = new Fill(path, key, known, chunk, Math.Max(1, reserved)) { Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = refill };
             for (var i = 0; i < fill.Chunks.Length; i++)
             {
                 fill.Chunks[i] = new(fill, i) { References = 1, Buffer = reserved > 0 ? buffers.Take() : null };
@@ -248,7 +248,7 @@ internal sealed partial class FillTable(
             // Also after a purge of the path: those who asked before it may need more of what they began with, and nobody else finds it.
             fill.Entry!.HasStoredChunks = true;
             var record = new CacheRecord(fill.Entry.ChunkKey(chunk.Index), fill.Entry.PathHash, fill.Sequence, length);
-            cache.Write(new(record, chunk.Buffer!.Seal(record), () => Unregister(chunk)));
+            cache.Write(new(record, chunk.Buffer!.Seal(record), () => Unregister(chunk), cache.Pins.IsPinned(fill.Entry.Hash), fill.IsRefill));
         }
 
         lock (_gate)

@@ -8,7 +8,7 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// the last good record, and sealed. Payloads are not read: what is damaged in them is found when they are.
 /// </summary>
 internal sealed partial class DiskTierRecovery(
-    ICacheDisk disk, Guid cacheId, bool dropAll, SegmentTable table, SegmentWriter segments, DiskTierOptions options, DiskTierCounters counters, ILogger log)
+    ICacheDisk disk, Guid cacheId, bool dropAll, Func<CacheRecord, bool> isLive, SegmentTable table, SegmentWriter segments, DiskTierOptions options, DiskTierCounters counters, ILogger log)
 {
     private readonly List<SegmentEntry> _entries = [];
 
@@ -79,7 +79,10 @@ internal sealed partial class DiskTierRecovery(
                 segment.Versions = SegmentEvictor.VersionsOf(_entries);
             table.Add(segment);
             foreach (var (record, offset) in _entries)
-                table.Locate(record, segment, offset);
+            {
+                if (isLive(record))
+                    table.Locate(record, segment, offset);
+            }
         }
         catch (IOException)
         {

@@ -24,7 +24,8 @@ internal sealed class DiskTierStore : IDisposable
     private int _disposed;
 
     private DiskTierStore(
-        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, TimeProvider time, ILogger log)
+        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, TimeProvider time, ILogger log,
+        Func<CacheRecord, bool>? isLive)
     {
         _options = options;
         _policy = policy;
@@ -37,7 +38,7 @@ internal sealed class DiskTierStore : IDisposable
         _writer = new(_queue, segments, evictor, _directory, _table, options, _health, Counters, time, log);
         _reader = new(_directory, options, _health, Counters, OnDamaged, _writer.Watch, time);
         Scrubber = new(_table, OnDamaged, Counters);
-        var recovery = new DiskTierRecovery(disk, cacheId, dropAll, _table, segments, options, Counters, log);
+        var recovery = new DiskTierRecovery(disk, cacheId, dropAll, isLive ?? (static _ => true), _table, segments, options, Counters, log);
         Action? again = null;
         try
         {
@@ -57,6 +58,8 @@ internal sealed class DiskTierStore : IDisposable
     public DiskTierCounters Counters { get; } = new();
 
     public DiskTierState State => _health.State;
+
+    public bool WritesOn => _health.Writes.IsOn;
 
     public long BudgetBytes => _options.Bytes;
 
@@ -110,12 +113,18 @@ internal sealed class DiskTierStore : IDisposable
     /// <param name="isPinned">Asked with a chunk's <see cref="ChunkKey.Object"/>: the version's name, or for metadata the path's.</param>
     /// <param name="time">For time-outs and intervals.</param>
     /// <param name="log">Told when a direction goes off or on.</param>
+    /// <param name="isLive">Whether a record from before is to be served: false for what a purge has taken. Null: all are.</param>
     public static DiskTierStore Open(
-        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, TimeProvider time, ILogger log) =>
-        new(disk, cacheId, dropAll, options, policy, isHot, isPinned, time, log);
+        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, TimeProvider time, ILogger log,
+        Func<CacheRecord, bool>? isLive = null) =>
+        new(disk, cacheId, dropAll, options, policy, isHot, isPinned, time, log, isLive);
 
     /// <summary>Whether a read has a chance: no I/O, no allocation.</summary>
     public bool Contains(in ChunkKey key, int chunkLength) => _health.Reads.IsOn && IsPresent(key, chunkLength);
+
+    /// <summary>As <see cref="Contains"/>, for an object's metadata.</summary>
+    public bool ContainsMetadata(ObjectHash path) =>
+        _health.Reads.IsOn && _directory.TryFind(CacheRecord.MetadataKey(path), out var location) && _table.Contains(location.Segment);
 
     /// <summary>
     /// Reads a part of a chunk. On a page-cache hit it completes here and now and allocates nothing. The destination's content is undefined after a miss.

@@ -66,7 +66,10 @@ internal enum DiskError
 
 internal static class DiskErrors
 {
-    internal const int EPERM = 1, EIO = 5, EACCES = 13, EFBIG = 27, ENOSPC = 28, EROFS = 30, EDQUOT = 122;
+    internal const int EPERM = 1, EIO = 5, ENXIO = 6, EACCES = 13, ENODEV = 19, EFBIG = 27, ENOSPC = 28, EROFS = 30, ESTALE = 116, EUCLEAN = 117, EDQUOT = 122;
+
+    /// <summary>The device or its file system, as against a wrong name, a file in the folder's place, or somebody else's folder.</summary>
+    public static bool IsOfTheDisk(IOException exception) => exception.HResult is EIO or ENXIO or ENODEV or ENOSPC or EROFS or EDQUOT or ESTALE or EUCLEAN;
 
     /// <summary>The errno stands in HResult, ours and the base class library's alike.</summary>
     public static DiskError Of(IOException exception) => exception.HResult switch
