@@ -107,7 +107,7 @@ internal sealed class EdgeMeter : IDisposable
         {
             new(cache.Disk is { State: not DiskTierState.Off } ? 0 : 1, new KeyValuePair<string, object?>("direction", "read")),
             new(cache.Disk is { WritesOn: true } ? 0 : 1, new KeyValuePair<string, object?>("direction", "write")),
-        }, "1", "1 while the disk is left alone because it fails, is full, read-only or slow.");
+        }, null, "1 while the disk is left alone because it fails, is full, read-only or slow.");
 
         void Count(string name, string unit, string description, Func<DiskTierStore, long> read, bool gauge = false)
         {

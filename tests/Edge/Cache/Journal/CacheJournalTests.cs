@@ -392,7 +392,7 @@ public class CacheJournalTests
         Assert.InRange(changes, 60, 200);
         for (var cut = 0; cut <= changes; cut++)
         {
-            for (var seed = 0; seed < 16; seed++)
+            for (var seed = 0; seed < 8; seed++)
             {
                 var disk = DiskWith(history);
                 var state = new Model(1019);
