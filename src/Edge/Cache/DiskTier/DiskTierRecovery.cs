@@ -8,7 +8,8 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// the last good record, and sealed. Payloads are not read: what is damaged in them is found when they are.
 /// </summary>
 internal sealed partial class DiskTierRecovery(
-    ICacheDisk disk, Guid cacheId, bool dropAll, Func<CacheRecord, bool> isLive, SegmentTable table, SegmentWriter segments, DiskTierOptions options, DiskTierCounters counters, ILogger log)
+    ICacheDisk disk, Guid cacheId, bool dropAll, Func<CacheRecord, bool> isLive, SegmentTable table, SegmentWriter segments, SegmentEvictor evictor, DiskTierOptions options,
+    DiskTierCounters counters, ILogger log)
 {
     private readonly List<SegmentEntry> _entries = [];
 
@@ -52,8 +53,11 @@ internal sealed partial class DiskTierRecovery(
             throw failed[0].Exception;
         foreach (var (id, _) in failed)
             Reject(id);
-        while (table.UsedBytes > options.Bytes || table.Count > table.MaxCount)
-            table.Drop(table.Line.FirstOrDefault(s => !s.IsKept) ?? table.Line.First());
+        // The budget is smaller than it was, or the power went before unlinking was durable.
+        while ((table.UsedBytes > options.Bytes || table.Count > table.MaxCount) && evictor.DropOldest())
+        {
+        }
+
         LogRecovered(log, table.Count, table.UsedBytes, counters.DroppedSegments);
     }
 
@@ -72,9 +76,8 @@ internal sealed partial class DiskTierRecovery(
                 return;
             }
 
-            if (scan.State == SegmentState.Unsealed)
-                TrySeal(id, scan);
-            var segment = new Segment(scan.Header, file) { Length = file.Length, Records = _entries.Count };
+            var isSealed = scan.State == SegmentState.Sealed || TrySeal(id, scan);
+            var segment = new Segment(scan.Header, file) { Length = file.Length, Records = _entries.Count, IsSealed = isSealed };
             if (segment.IsKept)
                 segment.Versions = SegmentEvictor.VersionsOf(_entries);
             table.Add(segment);
@@ -92,7 +95,7 @@ internal sealed partial class DiskTierRecovery(
     }
 
     // A disk that does not let itself be written to is served from all the same.
-    private void TrySeal(long id, in SegmentScan scan)
+    private bool TrySeal(long id, in SegmentScan scan)
     {
         try
         {
@@ -104,10 +107,12 @@ internal sealed partial class DiskTierRecovery(
             file.Write(scan.Tail, footer);
             file.Sync();
             counters.Written(footer.Length);
+            return true;
         }
         catch (IOException)
         {
             // The next start follows the headers again.
+            return false;
         }
     }
 

@@ -38,7 +38,7 @@ internal sealed class DiskTierStore : IDisposable
         _writer = new(_queue, segments, evictor, _directory, _table, options, _health, Counters, time, log);
         _reader = new(_directory, options, _health, Counters, OnDamaged, _writer.Watch, time);
         Scrubber = new(_table, OnDamaged, Counters);
-        var recovery = new DiskTierRecovery(disk, cacheId, dropAll, isLive ?? (static _ => true), _table, segments, options, Counters, log);
+        var recovery = new DiskTierRecovery(disk, cacheId, dropAll, isLive ?? (static _ => true), _table, segments, evictor, options, Counters, log);
         Action? again = null;
         try
         {
@@ -92,6 +92,8 @@ internal sealed class DiskTierStore : IDisposable
     }
 
     internal Scrubber Scrubber { get; }
+
+    internal SegmentTable Table => _table;
 
     internal int SessionsInUse => _directory.SessionsInUse;
 

@@ -138,7 +138,6 @@ internal sealed partial class DiskTierWriter : IDisposable
         }
 
         _counters.Admitted(record.Length);
-        _health.Writes.Succeeded();
         if (_dirtySince == 0)
             _dirtySince = _time.GetTimestamp();
     }
@@ -183,6 +182,8 @@ internal sealed partial class DiskTierWriter : IDisposable
         writer._dirtySince = writer._time.GetTimestamp();
         writer._segments.Sync();
         writer._dirtySince = 0;
+        // Not before: a write that the page cache took says nothing about the disk.
+        writer._health.Writes.Succeeded();
     }
 
     private static void SealAll(DiskTierWriter writer, WriteBuffer? none)

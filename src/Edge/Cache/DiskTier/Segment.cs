@@ -38,6 +38,9 @@ internal sealed class Segment(SegmentHeader header, ICacheFile file)
     /// <summary>The records so far while the file is written to; null afterwards: then its footer has them.</summary>
     public List<SegmentEntry>? Entries { get; set; }
 
+    /// <summary>The footer is written and synced.</summary>
+    public bool IsSealed { get; set; }
+
     /// <summary>Written to disk since the last sync.</summary>
     public bool IsDirty { get; set; }
 

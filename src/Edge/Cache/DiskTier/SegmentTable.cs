@@ -21,6 +21,7 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
     private readonly Queue<(string Name, long Length)> _toUnlink = new();
     private int _count;
     private long _usedBytes;
+    private long _turnedAt = long.MinValue;
 
     /// <summary>Records in one segment at most, so that one refresh is a small part of the ring.</summary>
     public int MaxRecords { get; } = Math.Min(SegmentFormat.MaxEntries, Math.Max(64, options.ChunkBound / 8));
@@ -97,21 +98,9 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
     /// <exception cref="IOException">Its list of records cannot be read.</exception>
     public void Refresh(Segment segment)
     {
-        ReadEntries(segment, _entries);
-        segment.FirstAddress = directory.TailAddress;
-        foreach (var entry in _entries)
-        {
-            if (!IsLive(segment, entry, out var location))
-                continue;
-            // The margin in TurnPage is what makes this safe: nothing alive lies so near to the ring's end.
-            var begin = directory.NextBegin;
-            if (begin > directory.BeginAddress)
-                directory.DropBefore(begin);
-            directory.Append(entry.Record.Key, location);
-        }
-
-        _line.Remove(segment);
-        _line.AddLast(segment);
+        TurnPage();
+        if (!segment.IsGone)
+            AppendAgain(segment);
     }
 
     /// <summary>
@@ -143,10 +132,11 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
 
     private void TurnPage()
     {
-        if (directory.NextBegin <= directory.BeginAddress)
+        // At every page, also while the ring has never been full: what is near its end must be dealt with before the end moves.
+        if (directory.NextBegin == _turnedAt)
             return;
         // A refresh moves the ring's end by as many entries as a segment has, so a segment's turn comes that much earlier.
-        var margin = (long)MaxRecords * ChunkDirectory.RecordBytes + 2 * directory.PageBytes;
+        var margin = _line.Select(s => (long)s.Records).Append(MaxRecords).Max() * ChunkDirectory.RecordBytes + 2 * directory.PageBytes;
         for (var refreshes = _line.Count; ; refreshes--)
         {
             var oldest = _line.MinBy(s => s.FirstAddress);
@@ -158,6 +148,29 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
             Drop(oldest);
         }
 
+        DropForgotten();
+        _turnedAt = directory.NextBegin;
+    }
+
+    private void AppendAgain(Segment segment)
+    {
+        ReadEntries(segment, _entries);
+        segment.FirstAddress = directory.TailAddress;
+        foreach (var entry in _entries)
+        {
+            if (!IsLive(segment, entry, out var location))
+                continue;
+            // The margin in TurnPage is what makes this safe: nothing alive lies so near to the ring's end.
+            DropForgotten();
+            directory.Append(entry.Record.Key, location);
+        }
+
+        _line.Remove(segment);
+        _line.AddLast(segment);
+    }
+
+    private void DropForgotten()
+    {
         var begin = directory.NextBegin;
         if (begin > directory.BeginAddress)
             directory.DropBefore(begin);
@@ -183,7 +196,7 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
     {
         try
         {
-            Refresh(segment);
+            AppendAgain(segment);
             return true;
         }
         catch (IOException)

@@ -108,6 +108,7 @@ internal sealed class SegmentWriter(ICacheDisk disk, Guid cacheId, SegmentTable 
         }
 
         SyncFile(stream, active);
+        active.IsSealed = true;
         Leave(stream);
     }
 
