@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.HotTier;
+using Delivery.Edge.Cache.Policy;
 using Delivery.Edge.Fills;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -14,7 +15,39 @@ public sealed class Alone;
 [Collection(nameof(Alone))]
 public sealed class HotTierStoreTests : IDisposable
 {
-    private readonly HotTierStore _hot = new(EdgeOptions.MinHotTierBytes, 16, NullLogger.Instance);
+    private const int Seed = 20261121;
+
+    // More chunks than the tier holds.
+    private const int Capacity = (int)(EdgeOptions.MinHotTierBytes / Chunk.SizeBytes);
+
+    private readonly CachePolicy _policy = new(CachePolicyOptions.For(EdgeOptions.MinHotTierBytes, 0));
+    private readonly HashSet<ChunkKey> _onDisk = [];
+    private readonly List<(CacheRecord Record, byte[] Bytes, bool Pinned)> _proven = [];
+    private readonly HashSet<ObjectHash> _pins = [];
+    private readonly HotTierStore _hot;
+    private bool _diskAccepts = true;
+    private bool _keepProven = true;
+    private ChunkBuffer? _spare;
+    private int _pushed;
+
+    public HotTierStoreTests() => _hot = new(EdgeOptions.MinHotTierBytes, 16, _policy, new()
+    {
+        IsPinned = _pins.Contains,
+        IsOnDisk = (key, _) =>
+        {
+            lock (_onDisk)
+                return _onDisk.Contains(key);
+        },
+        Proven = (in record, chunk, pinned) =>
+        {
+            if (_keepProven)
+                _proven.Add((record, chunk.ToArray(), pinned));
+            if (!_diskAccepts)
+                return;
+            lock (_onDisk)
+                _onDisk.Add(record.Key);
+        },
+    }, NullLogger.Instance);
 
     public void Dispose() => _hot.Dispose();
 
@@ -57,7 +90,6 @@ public sealed class HotTierStoreTests : IDisposable
             Assert.True(IsContent(bytes, i), $"chunk {i}");
         }
 
-        Assert.False(_hot.Contains(Key(0), Chunk.SizeBytes));
         Assert.True(_hot.Contains(Key(chunks - 1), Chunk.SizeBytes));
         Assert.InRange(found * (long)Chunk.SizeBytes, EdgeOptions.MinHotTierBytes / 2, EdgeOptions.MinHotTierBytes);
     }
@@ -105,19 +137,19 @@ public sealed class HotTierStoreTests : IDisposable
     [Fact]
     public void QueueFull_ChunkIsRefusedCountedAndGivenBack()
     {
-        using var hot = new HotTierStore(EdgeOptions.MinHotTierBytes, 1, NullLogger.Instance);
+        using var hot = new HotTierStore(EdgeOptions.MinHotTierBytes, 1, new(new()), new(), NullLogger.Instance);
         using var gate = new ManualResetEventSlim();
         using var stuck = new ManualResetEventSlim();
         var settled = 0;
         var buffer = new ChunkBuffer();
-        hot.Admit(new(Key(1), buffer.Seal(10, Key(1).Object), () =>
+        hot.Write(new(Record(Key(1), 10), buffer.Seal(Record(Key(1), 10)), () =>
         {
             stuck.Set();
             gate.Wait();
         }));
         Assert.True(stuck.Wait(TimeSpan.FromSeconds(20)));
-        hot.Admit(new(Key(2), buffer.Seal(10, Key(2).Object), () => Interlocked.Increment(ref settled)));
-        hot.Admit(new(Key(3), buffer.Seal(10, Key(3).Object), () => Interlocked.Increment(ref settled)));
+        hot.Write(new(Record(Key(2), 10), buffer.Seal(Record(Key(2), 10)), () => Interlocked.Increment(ref settled)));
+        hot.Write(new(Record(Key(3), 10), buffer.Seal(Record(Key(3), 10)), () => Interlocked.Increment(ref settled)));
         Assert.Equal(1, hot.NotAdmitted);
         Assert.Equal(1, settled);
         gate.Set();
@@ -126,9 +158,174 @@ public sealed class HotTierStoreTests : IDisposable
     }
 
     [Fact]
+    public void Probation_UnusedChunk_IsForgottenButForItsName()
+    {
+        FillUp();
+        Put(Key(1), 1, Chunk.SizeBytes);
+        Assert.False(_hot.IsInMain(Key(1)));
+        PushThroughProbation();
+        Assert.False(_hot.Contains(Key(1), Chunk.SizeBytes));
+        Assert.Empty(_proven);
+
+        // The second fill is the re-use: main and disk at once, with all that a disk record needs.
+        Put(Key(1), 1, Chunk.SizeBytes);
+        Assert.True(_hot.IsInMain(Key(1)));
+        var (record, bytes, pinned) = Assert.Single(_proven);
+        Assert.Equal(Record(Key(1), Chunk.SizeBytes), record);
+        Assert.True(IsContent(bytes, 1));
+        Assert.False(pinned);
+    }
+
+    [Fact]
+    public void Probation_UsedChunk_IsPromotedWithItsBytes()
+    {
+        FillUp();
+        var (head, tail, once) = (Key(8), Key(9), Key(10));
+        Put(head, 8, 5000);
+        Put(tail, 9, 70_001);
+        Put(once, 10, 5000);
+        Use(head, 5000, _policy.Options.HeadUses);
+        Use(tail, 70_001, _policy.Options.TailUses);
+        Use(once, 5000, _policy.Options.TailUses - 1);
+        PushThroughProbation();
+        Assert.True(_hot.IsInMain(head) && _hot.IsInMain(tail));
+        Assert.False(_hot.Contains(once, 5000));
+        Assert.Equal([Record(head, 5000), Record(tail, 70_001)], _proven.Select(p => p.Record));
+        Assert.Equal(Content(9, 70_001), _proven[1].Bytes);
+        var read = new byte[70_001];
+        Assert.True(_hot.TryRead(tail, 70_001, 0, read));
+        Assert.Equal(Content(9, 70_001), read);
+        Assert.Equal(2, _hot.Promoted);
+    }
+
+    [Fact]
+    public void Use_IsAReadFromTheFirstByte_NothingElse()
+    {
+        FillUp();
+        var key = Key(8);
+        Put(key, 8, Chunk.SizeBytes);
+        var part = new byte[1000];
+        for (var i = 0; i < 10; i++)
+        {
+            Assert.True(_hot.Contains(key, Chunk.SizeBytes));
+            Assert.True(_hot.TryRead(key, Chunk.SizeBytes, 1, part));
+            Assert.True(_hot.TryRead(key, Chunk.SizeBytes, 65_536, part));
+            Assert.True(_hot.TryRead(key, Chunk.SizeBytes, 0, part, countsAsUse: false));
+        }
+
+        PushThroughProbation();
+        Assert.False(_hot.Contains(key, Chunk.SizeBytes));
+    }
+
+    [Fact]
+    public void Main_UsedChunksAreKeptLapAfterLap_UnusedOnesLeave()
+    {
+        // Every fourth is used: a page of the smallest shard holds three chunks, and keeps two.
+        for (var i = 0; i < 80; i++)
+            Put(Key(i), i, Chunk.SizeBytes, toMain: true);
+        for (var lap = 0; lap < 4; lap++)
+        {
+            for (var i = 0; i < 80; i += 4)
+                Use(Key(i), Chunk.SizeBytes, 3);
+            for (var i = 0; i < Capacity; i++)
+                Put(Key(1000 + lap * Capacity + i), i, Chunk.SizeBytes, toMain: true);
+        }
+
+        Assert.Equal(Enumerable.Range(0, 20).Select(i => i * 4), Enumerable.Range(0, 80).Where(IsWhole));
+        Assert.True(_hot.KeptBytes >= 3 * 20L * Chunk.SizeBytes);
+    }
+
+    [Fact]
+    public void Main_AllOfItUsed_StillTakesNewChunks()
+    {
+        _keepProven = false;
+        for (var i = 0; i < 4 * Capacity; i++)
+        {
+            Put(Key(i), i, Chunk.SizeBytes, toMain: true);
+            Use(Key(i), Chunk.SizeBytes, 3);
+            for (var back = 1; back < 300; back += 7)
+                _hot.TryRead(Key(i - back), Chunk.SizeBytes, 0, new byte[1]);
+        }
+
+        Assert.Equal(0, _hot.NotAdmitted);
+        Assert.True(IsWhole(4 * Capacity - 1));
+    }
+
+    [Fact]
+    public void KeptChunk_ThatTheDiskRefused_IsOfferedAgain()
+    {
+        _diskAccepts = false;
+        Put(Key(1), 1, Chunk.SizeBytes, toMain: true);
+        Assert.Single(_proven);
+        Use(Key(1), Chunk.SizeBytes, 1);
+        _diskAccepts = true;
+        for (var i = 0; i < Capacity; i++)
+            Put(Key(1000 + i), i, Chunk.SizeBytes, toMain: true);
+        Assert.Equal(2, _proven.Count(p => p.Record.Key.Equals(Key(1))));
+        Assert.Contains(Key(1), _onDisk);
+    }
+
+    [Fact]
+    public void PinnedHeads_StayWhateverThePressure()
+    {
+        _keepProven = false;
+        // A quarter of main, more than a page's keep share of any page that holds them side by side.
+        var pinned = (int)(_hot.MainBytes / 4 / Chunk.SizeBytes);
+        for (var i = 0; i < pinned; i++)
+        {
+            _pins.Add(Key(i * 8).Object);
+            Put(Key(i * 8), i, Chunk.SizeBytes, pinned: true);
+        }
+
+        for (var i = 0; i < 6 * Capacity; i++)
+        {
+            var key = 8 * (10_000 + i) + i % 2;
+            Put(Key(key), i, Chunk.SizeBytes, toMain: true);
+            Use(Key(key), Chunk.SizeBytes, 3);
+        }
+
+        for (var i = 0; i < pinned; i++)
+            Assert.True(_hot.IsInMain(Key(i * 8)), $"pinned head {i} of {pinned}");
+        Assert.Equal(0, _hot.NotAdmitted);
+    }
+
+    [Fact]
+    public void Pins_BeyondEveryShare_DoNotStopTheWriter()
+    {
+        _keepProven = false;
+        using var hot = new HotTierStore(EdgeOptions.MinHotTierBytes, 16, _policy, new() { IsPinned = static _ => true }, NullLogger.Instance);
+        for (var i = 0; i < 2 * Capacity; i++)
+            Put(Key(8 * i), i, Chunk.SizeBytes, pinned: true, into: hot);
+        Assert.True(hot.IsInMain(Key(8 * (2 * Capacity - 1))));
+    }
+
+    [Fact]
+    public void Scan_TenTimesTheBudget_LeavesTheHotSet()
+    {
+        FillUp();
+        const int Hot = 150;
+        var random = new Random(Seed);
+        for (var i = 0; i < Hot; i++)
+            Put(Key(i), i, Chunk.SizeBytes, toMain: true);
+        // A crawler: every chunk once, read in two ranges; between, listeners of the hot set.
+        for (var i = 0; i < 10 * Capacity; i++)
+        {
+            var key = Key(100_000 + i);
+            Put(key, i, Chunk.SizeBytes);
+            if (key.Index != 0)
+                Use(key, Chunk.SizeBytes, 1);
+            _hot.TryRead(key, Chunk.SizeBytes, 65_536, new byte[1]);
+            Use(Key(random.Next(Hot)), Chunk.SizeBytes, 1);
+        }
+
+        Assert.Equal(Hot, Enumerable.Range(0, Hot).Count(IsWhole));
+        Assert.Empty(_proven.Skip(Hot));
+        Assert.Equal(0, _hot.SessionsInUse);
+    }
+
+    [Fact]
     public async Task ReadersBesideTheWriter_SeeWholeChunksOrNone()
     {
-        const int Seed = 20261121;
         using var stop = new CancellationTokenSource();
         var readers = Enumerable.Range(0, 3).Select(r => Task.Run(() =>
         {
@@ -192,14 +389,40 @@ public sealed class HotTierStoreTests : IDisposable
         return true;
     }
 
-    private void Put(ChunkKey key, int i, int length)
+    // Main has room for unproven chunks until it has been full once.
+    private void FillUp()
+    {
+        for (var i = 0; i < 2 * Capacity; i++)
+            Put(Key(50_000 + i), i, Chunk.SizeBytes);
+        Assert.Empty(_proven);
+    }
+
+    private void PushThroughProbation()
+    {
+        for (var i = 0; i < Capacity / 4; i++)
+            Put(Key(80_000 + _pushed++), i, Chunk.SizeBytes);
+    }
+
+    private void Use(ChunkKey key, int length, int times)
+    {
+        for (var i = 0; i < times; i++)
+            Assert.True(_hot.TryRead(key, length, 0, new byte[1]), $"chunk {key.Index} of {key.Object}");
+    }
+
+    private bool IsWhole(int i)
+    {
+        var bytes = new byte[Chunk.SizeBytes];
+        return _hot.TryRead(Key(i), Chunk.SizeBytes, 0, bytes) && IsContent(bytes, i);
+    }
+
+    private static CacheRecord Record(ChunkKey key, int length) => new(key, new(key.Object.Low, ~key.Object.High), key.Index + 77, length);
+
+    private void Put(ChunkKey key, int i, int length, bool pinned = false, bool toMain = false, HotTierStore? into = null)
     {
         var buffer = _spare ??= new();
         Fill(buffer.Content.Span[..length], i);
         using var done = new ManualResetEventSlim();
-        _hot.Admit(new(key, buffer.Seal(length, key.Object), done.Set));
+        (into ?? _hot).Write(new(Record(key, length), buffer.Seal(Record(key, length)), done.Set, pinned, toMain));
         Assert.True(done.Wait(TimeSpan.FromSeconds(20)));
     }
-
-    private ChunkBuffer? _spare;
 }

@@ -1,9 +1,7 @@
 using System.Runtime.CompilerServices;
-using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
 using FASTER.core;
 
-namespace Delivery.Edge.Fills;
+namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>Room for one chunk and, before it, for its record's header, so that the hot tier's writer copies both in one piece. Pinned for life.</summary>
 internal sealed unsafe class ChunkBuffer
@@ -13,6 +11,6 @@ internal sealed unsafe class ChunkBuffer
     public Memory<byte> Content => _bytes.AsMemory(ChunkValue.HeaderBytes);
 
     /// <summary>Writes the header; the result points into this buffer.</summary>
-    public SpanByte Seal(int chunkLength, ObjectHash hash) =>
-        new(ChunkValue.Seal(_bytes, chunkLength, hash), (nint)Unsafe.AsPointer(ref _bytes[0]));
+    public SpanByte Seal(in CacheRecord record) =>
+        new(ChunkValue.Seal(_bytes, record), (nint)Unsafe.AsPointer(ref _bytes[0]));
 }
