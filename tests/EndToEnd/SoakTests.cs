@@ -16,13 +16,16 @@ public sealed class SoakTests : IDisposable
     public async Task FiveKillsUnderLoad_CostNoByte()
     {
         var (code, output, errors) = await DeliveryProcess.RunAsync(
-            "soak", "--json", "--minutes", "0.45", "--kills", "5", "--seed", $"{Seed}", "--ram", $"{64 << 20}", "--disk", $"{128 << 20}", "--folder", _folder.FullName, "--no-disk", "--no-purges");
+            "soak", "--json", "--minutes", "0.45", "--kills", "5", "--seed", $"{Seed}", "--ram", $"{64 << 20}", "--disk", $"{128 << 20}", "--folder", _folder.FullName);
 
         Assert.True(code == 0, $"seed {Seed}: exit code {code}\n{output}\n{errors}");
         var report = JsonSerializer.Deserialize<JsonElement>(output);
         Assert.Equal("good", report.GetProperty("verdict").GetString());
         Assert.Equal(5, report.GetProperty("kills").GetInt32());
         Assert.Equal(0, report.GetProperty("wrongBytes").GetInt64());
+        Assert.Equal(0, report.GetProperty("staleVersions").GetInt64());
+        Assert.True(report.GetProperty("purgesAcknowledged").GetInt64() > 5, output);
+        Assert.True(report.GetProperty("restarts").GetProperty("answeredWithoutStore").GetInt32() > 0, output);
         Assert.Equal(0, report.GetProperty("leftovers").GetInt32());
         Assert.True(report.GetProperty("requests").GetInt64() > 1_000, output);
         // A good run takes its folder away.
@@ -33,7 +36,7 @@ public sealed class SoakTests : IDisposable
     public async Task Interrupt_EndsWithTheReport_AndLeavesNoProcess()
     {
         await using var soak = DeliveryProcess.Start(
-            "soak", "--json", "--minutes", "5", "--kills", "0", "--seed", "1", "--ram", $"{64 << 20}", "--disk", $"{64 << 20}", "--folder", _folder.FullName, "--no-disk", "--no-purges");
+            "soak", "--json", "--minutes", "5", "--kills", "0", "--seed", "1", "--ram", $"{64 << 20}", "--disk", $"{128 << 20}", "--folder", _folder.FullName);
         await UntilEdgeServesAsync(soak);
 
         soak.Interrupt();
@@ -50,7 +53,7 @@ public sealed class SoakTests : IDisposable
     public async Task KilledSoak_TakesItsEdgeAlong()
     {
         await using var soak = DeliveryProcess.Start(
-            "soak", "--minutes", "5", "--kills", "0", "--seed", "2", "--ram", $"{64 << 20}", "--disk", $"{64 << 20}", "--folder", _folder.FullName, "--no-disk", "--no-purges");
+            "soak", "--minutes", "5", "--kills", "0", "--seed", "2", "--ram", $"{64 << 20}", "--disk", $"{128 << 20}", "--folder", _folder.FullName);
         await UntilEdgeServesAsync(soak);
 
         soak.Kill();

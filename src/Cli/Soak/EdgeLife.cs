@@ -127,12 +127,12 @@ internal sealed class EdgeLife : IDisposable
         Set(start, nameof(EdgeOptions.AbsentTtl), "00:00:00");
         if (settings.DiskTier)
         {
-            Set(start, "CacheFolder", folder.Cache);
-            Set(start, "DiskTierBytes", settings.DiskBytes);
+            Set(start, nameof(EdgeOptions.CacheFolder), folder.Cache);
+            Set(start, nameof(EdgeOptions.DiskTierBytes), settings.DiskBytes);
         }
 
         if (settings.Purges)
-            Set(start, "AdminPurge", "true");
+            Set(start, nameof(EdgeOptions.AdminPurge), true);
 
         var process = new Process { StartInfo = start };
         var started = Stopwatch.GetTimestamp();

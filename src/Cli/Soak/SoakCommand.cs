@@ -10,9 +10,6 @@ internal static class SoakCommand
     private const long DefaultRamBytes = 128L << 20;
     private const long DefaultDiskBytes = 1L << 30;
 
-    // Below this a segment is a large share of the budget.
-    private const long MinDiskBytes = 64L << 20;
-
     private const double MaxMinutes = 7 * 24 * 60;
 
     private const int MaxConnections = 64;
@@ -47,7 +44,7 @@ internal static class SoakCommand
                 Kills = (int)Within("--kills", parsed.GetValue(kills) ?? Math.Round(duration * 10), 0, Math.Floor(duration * 60)),
                 Seed = parsed.GetValue(seed) ?? (ulong)Random.Shared.Next(1, int.MaxValue),
                 RamBytes = (long)Within("--ram", parsed.GetValue(ram), EdgeOptions.MinHotTierBytes, 1L << 40),
-                DiskBytes = (long)Within("--disk", parsed.GetValue(disk), MinDiskBytes, 16L << 40),
+                DiskBytes = (long)Within("--disk", parsed.GetValue(disk), EdgeOptions.MinDiskTierBytes, 16L << 40),
                 Connections = (int)Within("--connections", parsed.GetValue(connections), 1, MaxConnections),
                 Folder = parsed.GetValue(folder)!,
                 DiskTier = !parsed.GetValue(noDisk),

@@ -110,7 +110,7 @@ internal sealed class SoakReport
         if (rss is null && !interrupted)
             problems.Add("the edge's memory was never sampled");
         else if (rss?.Max > settings.RssBoundBytes)
-            problems.Add($"RSS {Bytes(rss.Max)} is above the bound of {Bytes(settings.RssBoundBytes)} (RAM and fill budget + {Bytes(SoakSettings.RssAllowanceBytes)})");
+            problems.Add($"RSS {Bytes(rss.Max)} is above the bound of {Bytes(settings.RssBoundBytes)} (RAM budget, fill buffers, disk directory, and {Bytes(SoakSettings.RssAllowanceBytes)})");
         if (settings.DiskTier && cache?.Max > settings.DiskBoundBytes)
             problems.Add($"the cache folder held {Bytes(cache.Max)}, above the bound of {Bytes(settings.DiskBoundBytes)} (disk budget + 2 %)");
         if (DescriptorGrowth(longest) is { } growth)

@@ -34,8 +34,11 @@ internal sealed record SoakSettings
     /// <summary>What the process may hold beside its budgets: the runtime, its code, tables, connections.</summary>
     public const long RssAllowanceBytes = 150L << 20;
 
+    /// <summary>What the disk tier's directory takes: 0.15 % of the disk budget, on top of the RAM budget (docs/configuration.md).</summary>
+    public long DirectoryBytes => DiskTier ? DiskBytes / 2000 * 3 : 0;
+
     /// <summary>Bound of the edge's resident memory.</summary>
-    public long RssBoundBytes => RamBytes + FillBufferBytes + RssAllowanceBytes;
+    public long RssBoundBytes => RamBytes + FillBufferBytes + DirectoryBytes + RssAllowanceBytes;
 
     /// <summary>Bound of the cache folder: 2 % above the budget.</summary>
     public long DiskBoundBytes => DiskBytes + DiskBytes / 50;
