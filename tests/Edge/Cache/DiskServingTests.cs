@@ -197,7 +197,7 @@ public sealed class DiskServingTests
     // One byte in every 50 KB of every segment: no chunk is spared.
     private static void Rot(string folder)
     {
-        foreach (var file in Directory.GetFiles(folder, "*.seg*"))
+        foreach (var file in Directory.GetFiles(folder, "segment-*"))
         {
             var bytes = File.ReadAllBytes(file);
             for (var i = 10_000; i < bytes.Length - 10_000; i += 50_000)
