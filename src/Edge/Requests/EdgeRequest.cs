@@ -380,6 +380,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             if (_lease?.Index != index && !Join(index, refill: ++misses > 2 || _storedFailed))
                 continue;
             var lease = _lease!;
+            // Before its bytes are looked at: a fill that ends in between has landed what this look has missed.
+            var outcome = lease.Outcome;
             var sent = lease.Entry?.Hash == known.Hash ? SendLanded(lease, offset, wanted) : 0;
             if (sent > 0)
             {
@@ -392,9 +394,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 continue;
             }
 
-            if (lease.Outcome != FillOutcome.Running || (lease.Entry is { } found && found.Hash != known.Hash))
+            if (outcome != FillOutcome.Running || (lease.Entry is { } found && found.Hash != known.Hash))
             {
-                Abort(lease.Outcome);
+                Abort(outcome);
                 return;
             }
 
