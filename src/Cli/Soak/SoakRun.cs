@@ -191,7 +191,8 @@ internal sealed class SoakRun : IDisposable
     {
         var ready = await _life!.ReadyAsync(ending) ?? throw new SoakException("the edge was killed by somebody else");
         var exchange = new SoakExchange(_tally);
-        var known = catalog.Objects.Where(o => o.Hits > HitsOfTheKnown).ToArray();
+        // What may change is asked of upstream after a restart, whatever the disk holds; the others must be there.
+        var known = catalog.Objects.Where(o => o.Hits > HitsOfTheKnown && !o.IsMutable).ToArray();
         _random.Shuffle(known);
         var (asked, answered) = (0, 0);
         if (_settings.DiskTier)
