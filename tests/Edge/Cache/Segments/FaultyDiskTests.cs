@@ -168,7 +168,7 @@ public class FaultyDiskTests
         using var file = disk.Create("a");
         file.Write(0, [42]);
         var rule = disk.Stall(DiskOperations.Reads);
-        var read = Task.Run(() => Read(file));
+        var read = Task.Factory.StartNew(() => Read(file), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         Assert.True(SpinWait.SpinUntil(() => rule.Waiting == 1, TimeSpan.FromSeconds(30)));
         Assert.False(file.TryReadCached(0, new byte[1], default, default));
         Assert.False(read.IsCompleted);
