@@ -4,7 +4,7 @@ using FASTER.core;
 namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>
-/// The bytes of one record: <c>length (4) | uses (1) | 0 (3) | check (8) | path (16) | sequence (8) | 0 | chunk | padding</c>. The check is the
+/// The bytes of one record: <c>length (4) | uses (1) | 0 (3) | check (8) | path (16) | sequence (8) | 0 (4) | chunk | padding</c>. The check is the
 /// object's hash: a record that answers for the wrong object is a miss, never bytes. Path and sequence make a disk record of it when it is promoted.
 /// </summary>
 /// <remarks>
@@ -14,9 +14,10 @@ namespace Delivery.Edge.Cache.HotTier;
 internal static unsafe class ChunkValue
 {
     /// <summary>
-    /// With what FASTER puts before it (<see cref="RecordBytesBefore"/>) this makes 128: chunks begin on cache lines and full ones end on them.
+    /// With what FASTER puts before it (<see cref="RecordBytesBefore"/>) this makes 80, so that chunks are aligned to 8 bytes. Aligned to cache lines (a header of
+    /// 92) hits were slower, by 1 % at 128 KiB and 3 % at 256 KiB: then all records begin at the same places of the processor's caches.
     /// </summary>
-    public const int HeaderBytes = 92;
+    public const int HeaderBytes = 44;
 
     public const int MaxBytes = HeaderBytes + Chunk.SizeBytes;
 
@@ -30,11 +31,11 @@ internal static unsafe class ChunkValue
     private const int CheckAt = 8;
     private const int PathAt = 16;
     private const int SequenceAt = 32;
-    private const int LineBytes = 64;
+    private const int RecordAlignment = 8;
 
-    /// <summary>What a chunk takes in the log: whole cache lines, and no less than <see cref="HotTierLayout.MinRecordBytes"/>.</summary>
+    /// <summary>What a chunk takes in the log: FASTER aligns records, and no less than <see cref="HotTierLayout.MinRecordBytes"/>.</summary>
     public static int RecordBytes(int chunkLength) =>
-        Math.Max(HotTierLayout.MinRecordBytes, (RecordBytesBefore + HeaderBytes + chunkLength + LineBytes - 1) & -LineBytes);
+        Math.Max(HotTierLayout.MinRecordBytes, (RecordBytesBefore + HeaderBytes + chunkLength + RecordAlignment - 1) & -RecordAlignment);
 
     /// <summary>Writes the header into a buffer whose chunk already stands behind it, and returns the value's length.</summary>
     public static int Seal(Span<byte> buffer, in CacheRecord record)
