@@ -35,7 +35,7 @@ internal sealed class FaultyDisk(ICacheDisk inner) : ICacheDisk
     public const int EIO = DiskErrors.EIO, ENOSPC = DiskErrors.ENOSPC, EROFS = DiskErrors.EROFS;
 
     private readonly Lock _gate = new();
-    private DiskRule[] _rules = [];
+    private volatile DiskRule[] _rules = [];
     private int _changes;
     private int _lastChange = int.MaxValue;
 
@@ -60,6 +60,9 @@ internal sealed class FaultyDisk(ICacheDisk inner) : ICacheDisk
     /// </summary>
     public DiskRule Fail(DiskOperations on, int errno, Predicate<DiskCall>? when = null, int skip = 0, int times = int.MaxValue, int written = 0) =>
         Add(new(this, on, when, skip, times) { Errno = errno, Written = written });
+
+    /// <summary>Only counts calls (<see cref="DiskRule.Hits"/>).</summary>
+    public DiskRule Count(DiskOperations on, Predicate<DiskCall>? when = null) => Add(new(this, on, when, 0, int.MaxValue));
 
     /// <summary>Holds calls back until the rule is disposed of. A read of the page cache does not wait: it finds nothing.</summary>
     public DiskRule Stall(DiskOperations on, Predicate<DiskCall>? when = null, int skip = 0, int times = int.MaxValue) =>
@@ -98,8 +101,13 @@ internal sealed class FaultyDisk(ICacheDisk inner) : ICacheDisk
             _lastChange = int.MaxValue;
     }
 
-    /// <summary>The process ends and the machine goes on: nothing is lost, handles from before are dead.</summary>
-    public void Kill() => Memory.Kill();
+    /// <summary>The process ends and the machine goes on: nothing is lost, handles from before are dead. Power that was about to go off stays on.</summary>
+    public void Kill()
+    {
+        Memory.Kill();
+        lock (_gate)
+            _lastChange = int.MaxValue;
+    }
 
     public IReadOnlyList<string> List() => Call(new(DiskOperations.List, ""), inner.List);
 
@@ -196,7 +204,7 @@ internal sealed class FaultyDisk(ICacheDisk inner) : ICacheDisk
         public bool TryReadCached(long offset, Span<byte> first, Span<byte> second, Span<byte> third)
         {
             var call = new DiskCall(DiskOperations.ReadCached, name, offset, first.Length + second.Length + third.Length);
-            if (!disk.InPageCache || disk._rules.Any(r => r.Flip is null && r.Matches(call)) || !inner.TryReadCached(offset, first, second, third))
+            if (!disk.InPageCache || disk._rules.Any(r => r.Hinders && r.Matches(call)) || !inner.TryReadCached(offset, first, second, third))
                 return false;
             disk.Flip(call, first, offset);
             disk.Flip(call, second, offset + first.Length);
@@ -267,8 +275,12 @@ internal sealed class DiskRule(FaultyDisk disk, DiskOperations on, Predicate<Dis
         return seen > skip && seen - skip <= times;
     }
 
+    internal bool Hinders => Errno != 0 || Gate is not null;
+
     internal void Act()
     {
+        if (!Hinders)
+            return;
         if (Gate is null)
             throw new RuleException(Errno, Written);
         Interlocked.Increment(ref _waiting);
