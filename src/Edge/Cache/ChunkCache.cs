@@ -124,7 +124,7 @@ internal sealed partial class ChunkCache : IDisposable
     public void Write(in Admission chunk) => Hot.Write(chunk);
 
     /// <summary>
-    /// Makes everything unreachable that was fetched for a path before now. When this returns, it holds also across a crash. An older or repeated sequence changes nothing.
+    /// Makes everything unreachable that was fetched for a path before now, and ends its pins. When this returns, it holds also across a crash. An older or repeated sequence changes nothing.
     /// </summary>
     /// <exception cref="IOException">It is in effect, but not written down.</exception>
     public void Purge(ObjectHash path, long sequence)
@@ -136,6 +136,9 @@ internal sealed partial class ChunkCache : IDisposable
         Journal(journal =>
         {
             journal.Purge(path, generation);
+            // Nobody can ask for the pinned version any more.
+            foreach (var version in _pins.VersionsOf(path))
+                Unpin(version);
             // The journal's bound: beyond it everything is purged (CacheJournal.MaxPurges).
             _purges.RaiseAll(journal.PurgedAllAt);
             return true;
@@ -149,6 +152,8 @@ internal sealed partial class ChunkCache : IDisposable
         Journal(journal =>
         {
             journal.PurgeAll(sequence);
+            foreach (var version in _pins.Versions)
+                Unpin(version);
             return true;
         });
     }

@@ -32,6 +32,12 @@ internal sealed class PinTable(long maxBytes, long maxHeadBytes, TimeProvider ti
     /// <param name="name">A version's, as chunks go by; or a path's, as metadata does.</param>
     public bool IsPinned(ObjectHash name) => (_pins.TryGetValue(name, out var pin) || _byPath.TryGetValue(name, out pin)) && pin.ExpiresUnixSeconds > Now;
 
+    public IReadOnlyList<ObjectHash> Versions => [.. _pins.Keys];
+
+    /// <summary>The pinned versions of a path: one as a rule.</summary>
+    public IReadOnlyList<ObjectHash> VersionsOf(ObjectHash path) =>
+        !_byPath.ContainsKey(path) ? [] : [.. _pins.Values.Where(pin => pin.Path == path).Select(pin => pin.Version)];
+
     /// <summary>Pins, or extends a pin; <paramref name="persist"/> runs in between and its failure leaves all as it was.</summary>
     public PinOutcome TryPin(PinEntry pin, Func<PinEntry, bool> persist)
     {

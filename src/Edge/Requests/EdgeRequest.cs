@@ -84,7 +84,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
         _started = parts.Time.GetTimestamp();
-        _isHead = _hasPreconditions = _mustDescribe = _recalled = _collapsed = _clientLeft = _firstByteSeen = false;
+        _isHead = _hasPreconditions = _mustDescribe = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
         _object = null;
         _led = null;

@@ -25,7 +25,8 @@ internal interface ICacheDisk
     void SyncFolder();
 }
 
-/// <summary>An open file. Reads and writes at different places may run at the same time; closing it waits for none of them and hurts none.</summary>
+/// <summary>An open file. Reads and writes at different places may run at the same time; closing it waits for none of them and hurts none; later calls throw
+/// <see cref="ObjectDisposedException"/>.</summary>
 internal interface ICacheFile : IDisposable
 {
     long Length { get; }

@@ -35,7 +35,7 @@ internal sealed class FaultyDisk(ICacheDisk inner) : ICacheDisk
     public const int EIO = DiskErrors.EIO, ENOSPC = DiskErrors.ENOSPC, EROFS = DiskErrors.EROFS;
 
     private readonly Lock _gate = new();
-    private DiskRule[] _rules = [];
+    private volatile DiskRule[] _rules = [];
     private int _changes;
     private int _lastChange = int.MaxValue;
 

@@ -168,12 +168,38 @@ public class FaultyDiskTests
         using var file = disk.Create("a");
         file.Write(0, [42]);
         var rule = disk.Stall(DiskOperations.Reads);
-        var read = Task.Run(() => Read(file));
+        var read = Task.Factory.StartNew(() => Read(file), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         Assert.True(SpinWait.SpinUntil(() => rule.Waiting == 1, TimeSpan.FromSeconds(30)));
         Assert.False(file.TryReadCached(0, new byte[1], default, default));
         Assert.False(read.IsCompleted);
         rule.Dispose();
         Assert.Equal([42], await read);
+    }
+
+    [Fact]
+    public void RulesInFrontOfARealDisk_ActAndLeaveTheRestToIt()
+    {
+        var folder = Directory.CreateTempSubdirectory("delivery-cache-");
+        try
+        {
+            using var real = LocalDisk.Open(folder.FullName);
+            var disk = new FaultyDisk(real);
+            using var file = disk.Create("a");
+            using (disk.Fail(DiskOperations.Write, FaultyDisk.ENOSPC, c => c.Name == "a", skip: 1, written: 1))
+            {
+                file.Write(0, [1, 2]);
+                Assert.Throws<RuleException>(() => file.Write(2, [3, 4]));
+            }
+
+            disk.FlipBit("a", 0, 7);
+            Assert.Equal([0x81, 2, 3], File.ReadAllBytes(Path.Combine(folder.FullName, "a")));
+            Assert.Equal(["a"], disk.List());
+            Assert.Throws<InvalidOperationException>(() => disk.PowerCut(1));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
     }
 
     private static byte[] Bytes(int count, byte value) => [.. Enumerable.Repeat(value, count)];

@@ -128,7 +128,7 @@ internal sealed class MemoryDisk : ICacheDisk
     private sealed class Inode
     {
         private readonly Lock _gate = new();
-        private readonly HashSet<long> _dirty = [];
+        private HashSet<long> _dirty = [];
         private readonly Dictionary<long, List<byte[]>> _earlier = [];
         private byte[] _bytes = [];
         private byte[] _medium = [];
@@ -184,10 +184,16 @@ internal sealed class MemoryDisk : ICacheDisk
             {
                 if (_medium.Length < _bytes.Length)
                     Array.Resize(ref _medium, _bytes.Length);
-                foreach (var sector in _dirty)
-                    Sector(_bytes, sector).CopyTo(Sector(_medium, sector));
+                if (_dirty.Count * (long)SectorBytes > _bytes.Length / 2)
+                    _bytes.CopyTo(_medium, 0);
+                else
+                    _dirty.ToList().ForEach(s => Sector(_bytes, s).CopyTo(Sector(_medium, s)));
                 _mediumLength = _length;
-                _dirty.Clear();
+                // Clearing costs the set's capacity, each time.
+                if (_dirty.Count > 1000)
+                    _dirty = [];
+                else
+                    _dirty.Clear();
                 _earlier.Clear();
             }
         }
