@@ -91,7 +91,8 @@ internal sealed class DiskReader : IDisposable
                 return false;
             }
 
-            _promoting++;
+            // The threads count down outside of the lock.
+            Interlocked.Increment(ref _promoting);
             _promotions.Enqueue(new(key, location, segment));
             Monitor.Pulse(_gate);
             return true;
