@@ -42,7 +42,6 @@ internal sealed class CacheStress : IDisposable
     private readonly Dictionary<ObjectHash, PathModel> _byHash;
     private readonly ConcurrentQueue<string> _failures = new();
     private readonly ConcurrentBag<ChunkBuffer> _buffers = [];
-    private readonly Lock _purgingAll = new();
     private ChunkCache? _cache;
     private volatile bool _closing;
     private long _sequence;
@@ -231,7 +230,7 @@ internal sealed class CacheStress : IDisposable
                         break;
                     default:
                         if (random.Next(50) == 0)
-                            PurgeAll();
+                            await PurgeAllAsync();
                         break;
                 }
 
@@ -294,6 +293,14 @@ internal sealed class CacheStress : IDisposable
 
     private void Write(PathModel path, int index, Random random, long? generationAtStart = null)
     {
+        if (!path.TryBeginWrite())
+            return;
+        WriteBegun(path, index, random, generationAtStart);
+        path.EndWrite();
+    }
+
+    private void WriteBegun(PathModel path, int index, Random random, long? generationAtStart)
+    {
         var sequence = Cache.Sequence;
         var generation = generationAtStart ?? GenerationOf(path);
         if (!_buffers.TryTake(out var buffer))
@@ -349,8 +356,6 @@ internal sealed class CacheStress : IDisposable
             // A purge whose answer was a failure is sent again as it was.
             var again = path.Purges.Called > path.Purges.Acknowledged && random.Next(2) == 0;
             PurgeLocked(path, again ? path.Purges.Called : Interlocked.Increment(ref _sequence));
-            if (path.Pin is not null)
-                UnpinLocked(path);
         }
         finally
         {
@@ -366,19 +371,24 @@ internal sealed class CacheStress : IDisposable
             Cache.Purge(path.Hash, sequence);
             path.Purges.Acknowledge(sequence);
             Interlocked.Increment(ref _purges);
+            EndPin(path);
         }
         catch (IOException) when (!_holdsPins)
         {
             path.Purges.TakeEffect(sequence);
+            path.Pin?.IsAcknowledged = false;
             Interlocked.Increment(ref _unwritten);
         }
 
         CheckGeneration(path, Cache.GenerationOf(path.Hash), sequence, "after a purge");
     }
 
-    private void PurgeAll()
+    private async Task PurgeAllAsync()
     {
-        lock (_purgingAll)
+        // Alone with all pins, which it ends.
+        foreach (var path in _paths)
+            await path.Gate.WaitAsync();
+        try
         {
             var sequence = Interlocked.Increment(ref _sequence);
             _all.Call(sequence);
@@ -386,13 +396,33 @@ internal sealed class CacheStress : IDisposable
             {
                 Cache.PurgeAll(sequence);
                 _all.Acknowledge(sequence);
+                foreach (var path in _paths)
+                    EndPin(path);
             }
             catch (IOException) when (!_holdsPins)
             {
                 _all.TakeEffect(sequence);
+                foreach (var path in _paths)
+                    path.Pin?.IsAcknowledged = false;
                 Interlocked.Increment(ref _unwritten);
             }
         }
+        finally
+        {
+            foreach (var path in _paths)
+                path.Gate.Release();
+        }
+    }
+
+    // An acknowledged purge has ended it.
+    private void EndPin(PathModel path)
+    {
+        if (path.Pin is not { } pin)
+            return;
+        Check(!Cache.Pins.IsPinned(pin.Version), $"{path}: pinned after an acknowledged purge");
+        path.Unpinned = pin.IsAcknowledged ? pin.Version : null;
+        path.Pin = null;
+        Interlocked.Decrement(ref _pins);
     }
 
     private void Pin(PathModel path, Random random)
@@ -403,8 +433,10 @@ internal sealed class CacheStress : IDisposable
         {
             if (path.Pin is not null || Volatile.Read(ref _pins) >= MaxPins)
                 return;
-            // A version that no chunk can have been written of: pinned before the purge that makes it. Nothing of it can then be on its way out.
+            // A new version, pinned before a chunk of it can be written: nothing of it can then be on its way out.
+            path.StopWrites();
             var sequence = Interlocked.Increment(ref _sequence);
+            PurgeLocked(path, sequence);
             var version = path.Version(sequence);
             var pin = new PinModel(version, sequence);
             try
@@ -420,14 +452,15 @@ internal sealed class CacheStress : IDisposable
                 Check(!Cache.Pins.IsPinned(version), $"{path}: a pin that was not written down is in effect");
             }
 
+            path.AllowWrites();
             path.Pin = pin;
             Interlocked.Increment(ref _pins);
-            PurgeLocked(path, sequence);
             for (var index = 0; index < path.Chunks; index++)
                 Write(path, index, random);
         }
         finally
         {
+            path.AllowWrites();
             path.Gate.Release();
         }
     }
@@ -632,6 +665,9 @@ internal sealed class CacheStress : IDisposable
 
         private const string Validator = "v";
 
+        private int _writing;
+        private volatile bool _noWrites;
+
         private readonly string _path = string.Create(CultureInfo.InvariantCulture, $"/audio/{number}.ogg");
 
         public PurgeMarks Purges;
@@ -657,6 +693,28 @@ internal sealed class CacheStress : IDisposable
         public int LengthOf(int index) => index < Chunks - 1 ? Chunk.SizeBytes : 1 + (number * 7919 + 13) * 31 % Chunk.SizeBytes;
 
         public long MostCalled(in PurgeMarks all) => Math.Max(Purges.Called, all.Called);
+
+        public bool TryBeginWrite()
+        {
+            Interlocked.Increment(ref _writing);
+            if (!_noWrites)
+                return true;
+            EndWrite();
+            return false;
+        }
+
+        public void EndWrite() => Interlocked.Decrement(ref _writing);
+
+        /// <summary>Returns when no write is under way, and none begins.</summary>
+        public void StopWrites()
+        {
+            _noWrites = true;
+            // Orders the flag before the look at the writers, as their increment orders theirs before the look at the flag.
+            Interlocked.MemoryBarrier();
+            SpinWait.SpinUntil(() => Volatile.Read(ref _writing) == 0);
+        }
+
+        public void AllowWrites() => _noWrites = false;
 
         public void Reopened()
         {

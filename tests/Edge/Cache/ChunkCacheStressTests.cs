@@ -26,7 +26,7 @@ public sealed class ChunkCacheStressTests : IDisposable
     {
         var folder = Path.Combine(_folder.FullName, "cache");
         using var stress = new CacheStress(Seed, () => LocalDisk.Open(folder), holdsPins: true);
-        await stress.LiveAsync(4, Lives, () =>
+        await stress.LiveAsync(Setting("DELIVERY_STRESS_LIVES", 4), Lives, () =>
         {
             stress.Close();
             Assert.Equal(0, DescriptorsBelow(folder));
@@ -39,7 +39,7 @@ public sealed class ChunkCacheStressTests : IDisposable
     {
         var disk = new FaultyDisk();
         using var stress = new CacheStress(Seed + 1, () => disk, holdsPins: true);
-        await stress.LiveAsync(4, Lives, () =>
+        await stress.LiveAsync(Setting("DELIVERY_STRESS_LIVES", 4), Lives, () =>
         {
             // From one moment on nothing of the process reaches the disk.
             using var dead = disk.Fail(DiskOperations.All, FaultyDisk.EIO);
