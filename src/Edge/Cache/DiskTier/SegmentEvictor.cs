@@ -23,6 +23,7 @@ internal sealed class SegmentEvictor(
     public bool IsBusy => _victim is not null;
 
     /// <summary>Chooses a segment and what of it stays.</summary>
+    /// <exception cref="IOException">The disk failed; what was not copied is tried again.</exception>
     public void Begin()
     {
         for (var requeues = 0; !IsBusy && NextVictim() is { } victim;)
@@ -39,6 +40,11 @@ internal sealed class SegmentEvictor(
                 table.Drop(victim);
                 return;
             }
+
+            // Restarts seal what was begun, so a file may be small and not make room for a whole one: it goes at once, and the next one is asked. Were that left
+            // to the next roll, files would have to be dropped there with their pins, as by then nothing is open that could take them.
+            if (IsBusy && table.ReservedBytes - victim.Length + options.SegmentBytes > options.Bytes)
+                Finish();
         }
     }
 
