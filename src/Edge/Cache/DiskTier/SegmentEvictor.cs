@@ -116,7 +116,7 @@ internal sealed class SegmentEvictor(
         {
             victim.IsKept = true;
             victim.Versions = VersionsOf(_entries);
-            table.Refresh(victim);
+            table.Requeue(victim);
             return true;
         }
 
@@ -135,7 +135,7 @@ internal sealed class SegmentEvictor(
         if (fate == SegmentFate.Requeue)
         {
             victim.Requeues++;
-            table.Refresh(victim);
+            table.Requeue(victim);
             return true;
         }
 
