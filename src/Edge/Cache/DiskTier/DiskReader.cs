@@ -165,7 +165,7 @@ internal sealed partial class DiskReader : IDisposable
         }
 
         var (key, location) = (operation.Key, operation.Location);
-        var part = new RecordRead(key, location.Length, location.Offset, operation.Offset, operation.Count);
+        var part = new RecordRead(key, location, operation.Offset, operation.Count);
         DiskReadOutcome outcome;
         try
         {
@@ -202,7 +202,7 @@ internal sealed partial class DiskReader : IDisposable
         {
             if (_stopping || !_health.Reads.IsOn)
                 return;
-            var whole = new RecordRead(key, location.Length, location.Offset, 0, location.Length);
+            var whole = new RecordRead(key, location, 0, location.Length);
             if (!whole.Read(segment.File, buffer))
             {
                 _damaged(key, location);

@@ -19,6 +19,7 @@ internal sealed partial class DiskTierStore : IDisposable
     private readonly DiskTierWriter _writer;
     private readonly DiskReader _reader;
     private readonly DiskTierUpkeep _upkeep;
+    private readonly HeaderCache _headers = new();
     private readonly ILogger _log;
     private Action<CacheRecord>? _damaged;
     private int _damagedRunning;
@@ -247,8 +248,8 @@ internal sealed partial class DiskTierStore : IDisposable
             return Count(DiskReadOutcome.Off);
         if (!_table.TryAcquire(location.Segment, out var found))
             return Count(DiskReadOutcome.Evicted);
-        var part = new RecordRead(key, location.Length, location.Offset, offset, destination.Length);
-        switch (part.ReadCached(found.File, destination.Span))
+        var part = new RecordRead(key, location, offset, destination.Length);
+        switch (part.ReadCached(found.File, destination.Span, _headers))
         {
             case null:
                 segment = found;
