@@ -28,7 +28,7 @@ internal sealed partial class DiskReader : IDisposable
     private int _made;
     private int _inUse;
     private int _promoting;
-    private bool _stopping;
+    private volatile bool _stopping;
 
     /// <param name="damaged">Told of each record found bad.</param>
     public DiskReader(
@@ -119,7 +119,7 @@ internal sealed partial class DiskReader : IDisposable
     {
         for (var i = 0; i < Volatile.Read(ref _made); i++)
         {
-            if (Volatile.Read(ref _operations[i])?.TryTimeOut(startedBefore) != true)
+            if (Volatile.Read(ref _operations[i])?.TryTimeOut(startedBefore) != true || _stopping)
                 continue;
             _counters.Read(DiskReadOutcome.TimedOut);
             _health.Reads.Failed(DiskTrouble.Slow);

@@ -53,7 +53,7 @@ internal sealed partial class DiskTierRecovery(
         foreach (var (id, _) in failed)
             Reject(id);
         // The budget is smaller than it was, or the power went before unlinking was durable.
-        while ((table.UsedBytes > options.Bytes || table.Count > table.MaxCount) && evictor.DropOldest())
+        while ((table.UsedBytes > options.Bytes || table.Count > table.MaxCount) && table.TryUnlink() && evictor.DropOldest())
         {
         }
 
