@@ -32,8 +32,8 @@ internal sealed partial class DiskReader : IDisposable
 
     /// <param name="damaged">Told of each record found bad.</param>
     public DiskReader(
-        ChunkDirectory directory, DiskTierOptions options, DiskHealth health, DiskTierCounters counters, Action<ChunkKey, ChunkLocation> damaged, Action watch, TimeProvider time,
-        ILogger log)
+        ChunkDirectory directory, DiskTierOptions options, DiskHealth health, DiskTierCounters counters, Action<ChunkKey, ChunkLocation> damaged, Action watch,
+        TimeProvider time, ILogger log)
     {
         (_directory, _options, _health, _counters, _damaged, _time, _log) = (directory, options, health, counters, damaged, time, log);
         _timeoutTicks = (long)(options.ReadTimeout.TotalSeconds * time.TimestampFrequency);

@@ -8,7 +8,8 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// the last good record, and sealed. Payloads are not read: what is damaged in them is found when they are.
 /// </summary>
 internal sealed partial class DiskTierRecovery(
-    ICacheDisk disk, Guid cacheId, bool dropAll, SegmentTable table, SegmentWriter segments, SegmentEvictor evictor, DiskTierOptions options, DiskTierCounters counters, ILogger log)
+    ICacheDisk disk, Guid cacheId, bool dropAll, SegmentTable table, SegmentWriter segments, SegmentEvictor evictor, DiskTierOptions options,
+    DiskTierCounters counters, ILogger log)
 {
     private readonly List<SegmentEntry> _entries = [];
 
@@ -68,7 +69,8 @@ internal sealed partial class DiskTierRecovery(
             _entries.Clear();
             var scan = SegmentScan.Of(file, _entries);
             // The directory keeps offsets in 32 bits; no file of ours is longer.
-            if (scan.State == SegmentState.Unreadable || scan.Header.SegmentId != id || scan.Header.CacheId != cacheId || file.Length > uint.MaxValue || _entries.Count == 0)
+            var isOurs = scan.State != SegmentState.Unreadable && scan.Header.SegmentId == id && scan.Header.CacheId == cacheId;
+            if (!isOurs || file.Length > uint.MaxValue || _entries.Count == 0)
             {
                 file.Dispose();
                 Reject(id);

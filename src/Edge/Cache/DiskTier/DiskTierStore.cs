@@ -26,7 +26,8 @@ internal sealed partial class DiskTierStore : IDisposable
     private int _disposed;
 
     private DiskTierStore(
-        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, TimeProvider time, ILogger log)
+        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned,
+        TimeProvider time, ILogger log)
     {
         _options = options;
         _log = log;
@@ -116,7 +117,8 @@ internal sealed partial class DiskTierStore : IDisposable
     /// <param name="time">For time-outs and intervals.</param>
     /// <param name="log">Told when a direction goes off or on.</param>
     public static DiskTierStore Open(
-        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, TimeProvider time, ILogger log) =>
+        ICacheDisk disk, Guid cacheId, bool dropAll, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned,
+        TimeProvider time, ILogger log) =>
         new(disk, cacheId, dropAll, options, policy, isHot, isPinned, time, log);
 
     /// <summary>Whether a read has a chance: no I/O, no allocation.</summary>

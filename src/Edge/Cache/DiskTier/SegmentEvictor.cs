@@ -8,7 +8,8 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// The writer thread's alone.
 /// </summary>
 internal sealed class SegmentEvictor(
-    SegmentTable table, SegmentWriter segments, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, DiskTierCounters counters)
+    SegmentTable table, SegmentWriter segments, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned,
+    DiskTierCounters counters)
 {
     // A line full of segments in use would be asked in turn; after so many the next one leaves whatever is in use there.
     private const int RequeuesAtOnce = 4;
