@@ -47,10 +47,11 @@ internal sealed class DiskHealth(int failuresToTurnOff, ILogger log)
 /// </summary>
 internal sealed partial class DiskDirection(string name, int failuresToTurnOff, ILogger log)
 {
+    private readonly Lock _gate = new();
     private int _failures;
-    private int _off;
+    private volatile bool _isOff;
 
-    public bool IsOn => Volatile.Read(ref _off) == 0;
+    public bool IsOn => !_isOff;
 
     public DiskTrouble LastTrouble { get; private set; }
 
@@ -69,16 +70,28 @@ internal sealed partial class DiskDirection(string name, int failuresToTurnOff, 
 
     public void TurnOff(DiskTrouble trouble, IOException? exception = null)
     {
-        LastTrouble = trouble;
-        if (Interlocked.Exchange(ref _off, 1) == 0)
+        if (_isOff)
+            return;
+        lock (_gate)
+        {
+            if (_isOff)
+                return;
+            LastTrouble = trouble;
             LogOff(log, name, trouble, exception);
+            _isOff = true;
+        }
     }
 
     public void TurnOn()
     {
-        Volatile.Write(ref _failures, 0);
-        if (Interlocked.Exchange(ref _off, 0) == 1)
+        lock (_gate)
+        {
+            if (!_isOff)
+                return;
+            Volatile.Write(ref _failures, 0);
             LogOn(log, name);
+            _isOff = false;
+        }
     }
 
     public static DiskTrouble TroubleOf(IOException exception) => DiskErrors.Of(exception) switch

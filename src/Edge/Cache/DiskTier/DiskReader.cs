@@ -28,12 +28,12 @@ internal sealed partial class DiskReader : IDisposable
     private int _made;
     private int _inUse;
     private int _promoting;
-    private bool _stopping;
+    private volatile bool _stopping;
 
     /// <param name="damaged">Told of each record found bad.</param>
     public DiskReader(
-        ChunkDirectory directory, DiskTierOptions options, DiskHealth health, DiskTierCounters counters, Action<ChunkKey, ChunkLocation> damaged, Action watch, TimeProvider time,
-        ILogger log)
+        ChunkDirectory directory, DiskTierOptions options, DiskHealth health, DiskTierCounters counters, Action<ChunkKey, ChunkLocation> damaged, Action watch,
+        TimeProvider time, ILogger log)
     {
         (_directory, _options, _health, _counters, _damaged, _time, _log) = (directory, options, health, counters, damaged, time, log);
         _timeoutTicks = (long)(options.ReadTimeout.TotalSeconds * time.TimestampFrequency);
@@ -120,7 +120,7 @@ internal sealed partial class DiskReader : IDisposable
     {
         for (var i = 0; i < Volatile.Read(ref _made); i++)
         {
-            if (Volatile.Read(ref _operations[i])?.TryTimeOut(startedBefore) != true)
+            if (Volatile.Read(ref _operations[i])?.TryTimeOut(startedBefore) != true || _stopping)
                 continue;
             _counters.Read(DiskReadOutcome.TimedOut);
             _health.Reads.Failed(DiskTrouble.Slow);

@@ -54,7 +54,7 @@ internal sealed partial class DiskTierRecovery(
         foreach (var (id, _) in failed)
             Reject(id);
         // The budget is smaller than it was, or the power went before unlinking was durable.
-        while ((table.UsedBytes > options.Bytes || table.Count > table.MaxCount) && evictor.DropOldest())
+        while ((table.UsedBytes > options.Bytes || table.Count > table.MaxCount) && table.TryUnlink() && evictor.DropOldest())
         {
         }
 
@@ -69,7 +69,8 @@ internal sealed partial class DiskTierRecovery(
             _entries.Clear();
             var scan = SegmentScan.Of(file, _entries);
             // The directory keeps offsets in 32 bits; no file of ours is longer.
-            if (scan.State == SegmentState.Unreadable || scan.Header.SegmentId != id || scan.Header.CacheId != cacheId || file.Length > uint.MaxValue || _entries.Count == 0)
+            var isOurs = scan.State != SegmentState.Unreadable && scan.Header.SegmentId == id && scan.Header.CacheId == cacheId;
+            if (!isOurs || file.Length > uint.MaxValue || _entries.Count == 0)
             {
                 file.Dispose();
                 Reject(id);

@@ -11,6 +11,8 @@ internal sealed partial class DiskTierUpkeep : IDisposable
     // Nothing to do but to look again.
     private static readonly TimeSpan Idle = TimeSpan.FromSeconds(1);
 
+    private static readonly TimeSpan ShortestWait = TimeSpan.FromMilliseconds(10);
+
     private readonly DiskTierOptions _options;
     private readonly DiskHealth _health;
     private readonly DiskProbe _probe;
@@ -20,6 +22,9 @@ internal sealed partial class DiskTierUpkeep : IDisposable
     private readonly ManualResetEventSlim _stop = new();
     private readonly Thread _thread;
     private Action? _recover;
+
+    // A wait is cut to whole milliseconds, so those of small records are added up.
+    private TimeSpan _owed;
 
     /// <param name="recover">What the start could not do; null if it could.</param>
     public DiskTierUpkeep(DiskTierOptions options, DiskHealth health, DiskProbe probe, Scrubber scrubber, DiskReader reader, Action? recover, ILogger log)
@@ -88,7 +93,14 @@ internal sealed partial class DiskTierUpkeep : IDisposable
         if (_options.ScrubBytesPerSecond == 0 || _reader.InUse > 0)
             return _options.RetryInterval < Idle ? _options.RetryInterval : Idle;
         var read = _scrubber.Step();
-        return read == 0 ? Idle : TimeSpan.FromSeconds((double)read / _options.ScrubBytesPerSecond);
+        if (read == 0)
+            return Idle;
+        _owed += TimeSpan.FromSeconds((double)read / _options.ScrubBytesPerSecond);
+        if (_owed < ShortestWait)
+            return TimeSpan.Zero;
+        var wait = _owed;
+        _owed = TimeSpan.Zero;
+        return wait;
     }
 
     [LoggerMessage(1054, LogLevel.Error, "The disk tier's upkeep failed")]

@@ -164,7 +164,7 @@ internal sealed partial class DiskTierWriter : IDisposable
         // One segment's room is always made beforehand (below), so this drops only when files could not be unlinked or two were opened at once.
         while (!_segments.HasSpaceForOne)
         {
-            if (!_evictor.DropOldest())
+            if (!_table.TryUnlink() || !_evictor.DropOldest())
                 throw new IOException("No segment can be unlinked to make room.");
         }
 

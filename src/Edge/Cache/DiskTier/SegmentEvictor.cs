@@ -8,7 +8,8 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// The writer thread's alone.
 /// </summary>
 internal sealed class SegmentEvictor(
-    SegmentTable table, SegmentWriter segments, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned, DiskTierCounters counters)
+    SegmentTable table, SegmentWriter segments, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned,
+    DiskTierCounters counters)
 {
     // A line full of segments in use would be asked in turn; after so many the next one leaves whatever is in use there.
     private const int RequeuesAtOnce = 4;
@@ -171,7 +172,7 @@ internal sealed class SegmentEvictor(
         one is { IsKept: true }
         || (table.KeptBytes + (one?.Length ?? options.SegmentBytes) <= options.Bytes * options.PinnedShare && table.KeptRecords < options.ChunkBound / 2);
 
-    // First a kept one whose pins have mostly gone, then the oldest of the rest. Kept ones only when there is nothing else: the budget has shrunk.
+    // The oldest that is not kept. Kept ones only when there is nothing else: the budget has shrunk.
     private Segment? NextVictim()
     {
         Segment? normal = null, kept = null;
@@ -179,12 +180,13 @@ internal sealed class SegmentEvictor(
         {
             if (segment.Entries is not null)
                 continue;
-            if (!segment.IsKept)
-                normal ??= segment;
-            else if (segment.Versions is { } versions && versions.Sum(v => isPinned(v.Key) ? v.Value : 0) < segment.Length / 2)
-                return segment;
-            else
+            // Pins that were lifted free their file: below a half it stands in line like others, and what is still pinned in it is copied when its turn comes.
+            if (segment is { IsKept: true, Versions: { } versions } && versions.Sum(v => isPinned(v.Key) ? v.Value : 0) < segment.Length / 2)
+                segment.IsKept = false;
+            if (segment.IsKept)
                 kept ??= segment;
+            else
+                normal ??= segment;
         }
 
         return normal ?? kept;

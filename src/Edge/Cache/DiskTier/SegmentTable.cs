@@ -117,9 +117,16 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
         _byId.TryRemove(segment.Id, out _);
         Volatile.Write(ref _count, _line.Count);
         _toUnlink.Enqueue((segment.Name, segment.Length));
+        TryUnlink();
+        segment.Release();
+    }
+
+    /// <summary>Unlinks what is dropped; false while a file refuses. Then dropping more would free nothing.</summary>
+    public bool TryUnlink()
+    {
         for (var tries = _toUnlink.Count; tries > 0; tries--)
             Unlink();
-        segment.Release();
+        return _toUnlink.Count == 0;
     }
 
     /// <summary>Closes all files.</summary>

@@ -77,6 +77,30 @@ public sealed class DiskTierFaultTests : IDisposable
     }
 
     [Fact]
+    public void FilesThatCannotBeUnlinked_CountAsUsedAndTheRestIsServed()
+    {
+        _world.PutAll(0, 248);
+        using (_disk.Fail(DiskOperations.Delete, FaultyDisk.EIO, c => c.Name != DiskProbe.FileName))
+        {
+            for (var i = 1000; i < 1200; i++)
+            {
+                _world.Tier.Write(TierWorld.Record(i), TierWorld.Content(i), pinned: false);
+                _world.Written();
+            }
+
+            Assert.True(_world.Tier.UsedBytes <= TierWorld.Small.Bytes);
+            Assert.Equal(_disk.List().Where(n => n != DiskProbe.FileName).Sum(LengthOf), _world.Tier.UsedBytes);
+            // Some segments went for nothing, not all of them.
+            Assert.InRange(_world.CountPresent(0, 248), 100, 248);
+        }
+
+        TierWorld.Until(() => _world.Tier.State == DiskTierState.On, "not on again");
+        _world.PutAll(2000, 40);
+        Assert.Equal(40, _world.CountPresent(2000, 40));
+        Assert.Equal(_disk.List().Where(n => n != DiskProbe.FileName).Sum(LengthOf), _world.Tier.UsedBytes);
+    }
+
+    [Fact]
     public void FewWriteErrors_CostTheirChunksOnly()
     {
         _world.PutAll(0, 3);
@@ -250,5 +274,11 @@ public sealed class DiskTierFaultTests : IDisposable
 
         _disk.InPageCache = true;
         TierWorld.Until(() => _world.Tier.Counters.ScrubbedBytes > 40L * SegmentFormat.MaxRecordBytes, "does not go on");
+    }
+
+    private long LengthOf(string name)
+    {
+        using var file = _disk.Open(name, write: false);
+        return file.Length;
     }
 }
