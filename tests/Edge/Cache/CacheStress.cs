@@ -108,9 +108,11 @@ internal sealed class CacheStress : IDisposable
         AssertNoFailure();
     }
 
-    public void Close()
+    /// <param name="first">What happens to the disk before: to what is found damaged from then on, nobody listens.</param>
+    public void Close(Action? first = null)
     {
         _closing = true;
+        first?.Invoke();
         _cache?.Dispose();
         _cache = null;
         _closing = false;
