@@ -19,7 +19,7 @@ internal static class CacheRestart
     public static int Write(string folder, double gigabytes)
     {
         using var disk = LocalDisk.Open(folder);
-        using var journal = CacheJournal.Open(disk, out var fresh);
+        using var journal = CacheJournal.Open(disk, TimeProvider.System, out var fresh);
         var tier = Open(disk, journal, fresh, gigabytes);
         // Random bytes, shifted for each chunk: what they are does not matter, that they do not compress does.
         var pool = new byte[64 << 20];
@@ -49,7 +49,7 @@ internal static class CacheRestart
     {
         var started = Stopwatch.GetTimestamp();
         using var disk = LocalDisk.Open(folder);
-        using var journal = CacheJournal.Open(disk, out var fresh);
+        using var journal = CacheJournal.Open(disk, TimeProvider.System, out var fresh);
         using var tier = Open(disk, journal, fresh, gigabytes);
         var open = Stopwatch.GetElapsedTime(started);
         var buffer = new byte[64 << 10];

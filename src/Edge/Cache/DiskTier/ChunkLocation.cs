@@ -52,6 +52,14 @@ internal struct ChunkLocation(long segment, uint offset, int length) : IEquatabl
         Interlocked.CompareExchange(ref _lengthAndMarks, (seen & ~((uint)MaxUses << UsesShift)) | (1u << UsesShift), seen);
     }
 
+    /// <summary>The same place with other uses, for an entry that is appended again.</summary>
+    public readonly ChunkLocation WithUses(int uses)
+    {
+        var copy = this;
+        copy._lengthAndMarks = (_lengthAndMarks & ~((uint)MaxUses << UsesShift)) | ((uint)uses << UsesShift);
+        return copy;
+    }
+
     public void MarkFailed() => Interlocked.Or(ref _lengthAndMarks, FailedMark);
 
     public void MarkDead() => Interlocked.Or(ref _lengthAndMarks, DeadMark);

@@ -1,4 +1,4 @@
-using Delivery.Edge.Cache.Policy;
+using Microsoft.Extensions.Logging;
 
 namespace Delivery.Edge.Cache.DiskTier;
 
@@ -6,16 +6,15 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// Reads that the page cache cannot answer: a bounded queue, some threads that may hang in the disk, and a timer that tells callers "miss" when they do. Chunks for RAM
 /// are read by the same threads, when no request waits.
 /// </summary>
-internal sealed class DiskReader : IDisposable
+internal sealed partial class DiskReader : IDisposable
 {
-    private static readonly TimeSpan StopWait = TimeSpan.FromSeconds(2);
-
     private readonly ChunkDirectory _directory;
     private readonly DiskTierOptions _options;
     private readonly DiskHealth _health;
     private readonly DiskTierCounters _counters;
     private readonly Action<ChunkKey, ChunkLocation> _damaged;
     private readonly TimeProvider _time;
+    private readonly ILogger _log;
     private readonly long _timeoutTicks;
 
     // Not a Lock: the threads wait on it.
@@ -33,9 +32,10 @@ internal sealed class DiskReader : IDisposable
 
     /// <param name="damaged">Told of each record found bad.</param>
     public DiskReader(
-        ChunkDirectory directory, DiskTierOptions options, DiskHealth health, DiskTierCounters counters, Action<ChunkKey, ChunkLocation> damaged, Action watch, TimeProvider time)
+        ChunkDirectory directory, DiskTierOptions options, DiskHealth health, DiskTierCounters counters, Action<ChunkKey, ChunkLocation> damaged, Action watch, TimeProvider time,
+        ILogger log)
     {
-        (_directory, _options, _health, _counters, _damaged, _time) = (directory, options, health, counters, damaged, time);
+        (_directory, _options, _health, _counters, _damaged, _time, _log) = (directory, options, health, counters, damaged, time, log);
         _timeoutTicks = (long)(options.ReadTimeout.TotalSeconds * time.TimestampFrequency);
         _operations = new ReadOperation?[Math.Max(1, options.ReadBufferBytes / Segments.SegmentFormat.MaxRecordBytes)];
         _threads = [.. Enumerable.Range(0, options.ReadThreads).Select(i => new Thread(Run) { IsBackground = true, Name = $"disk tier reader {i}" })];
@@ -99,7 +99,7 @@ internal sealed class DiskReader : IDisposable
         }
     }
 
-    /// <summary>Ends the threads that the disk lets end within 2 s; true if that is all of them. Callers that wait get a miss.</summary>
+    /// <summary>Ends the threads that the disk lets end in time; true if that is all of them. Callers that wait get a miss.</summary>
     public bool Stop()
     {
         lock (_gate)
@@ -110,7 +110,7 @@ internal sealed class DiskReader : IDisposable
 
         _sweeper.Dispose();
         Sweep(long.MaxValue);
-        var until = DateTime.UtcNow + StopWait;
+        var until = DateTime.UtcNow + _options.StopWait;
         return _threads.All(t => t.Join(TimeSpan.FromTicks(Math.Max(0, (until - DateTime.UtcNow).Ticks))));
     }
 
@@ -166,7 +166,7 @@ internal sealed class DiskReader : IDisposable
         }
 
         var (key, location) = (operation.Key, operation.Location);
-        var part = new RecordRead(key, location.Length, location.Offset, operation.Offset, operation.Count);
+        var part = new RecordRead(key, location, operation.Offset, operation.Count);
         DiskReadOutcome outcome;
         try
         {
@@ -176,6 +176,12 @@ internal sealed class DiskReader : IDisposable
         catch (IOException e)
         {
             outcome = Failed(key, location, e);
+        }
+        catch (Exception e)
+        {
+            // A broken promise costs its read; the thread, and with it the process, goes on.
+            LogReadFailed(_log, e);
+            outcome = DiskReadOutcome.Failed;
         }
 
         if (operation.TrySettle(outcome == DiskReadOutcome.Read))
@@ -197,7 +203,7 @@ internal sealed class DiskReader : IDisposable
         {
             if (_stopping || !_health.Reads.IsOn)
                 return;
-            var whole = new RecordRead(key, location.Length, location.Offset, 0, location.Length);
+            var whole = new RecordRead(key, location, 0, location.Length);
             if (!whole.Read(segment.File, buffer))
             {
                 _damaged(key, location);
@@ -212,6 +218,10 @@ internal sealed class DiskReader : IDisposable
         catch (IOException e)
         {
             Failed(key, location, e);
+        }
+        catch (Exception e)
+        {
+            LogReadFailed(_log, e);
         }
         finally
         {
@@ -236,6 +246,9 @@ internal sealed class DiskReader : IDisposable
             _free.Push(operation);
         }
     }
+
+    [LoggerMessage(1055, LogLevel.Error, "A read of the disk tier failed unexpectedly")]
+    private static partial void LogReadFailed(ILogger logger, Exception exception);
 
     private readonly record struct Promotion(ChunkKey Key, ChunkLocation Location, Segment Segment);
 }

@@ -46,6 +46,9 @@ internal sealed record DiskTierOptions
     /// <summary>One write or sync that takes longer turns writes off until it returns. Default 2 s.</summary>
     public TimeSpan WriteStall { get; init; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>How long the end waits for threads that the disk holds. Default 5 s; then they are left behind.</summary>
+    public TimeSpan StopWait { get; init; } = TimeSpan.FromSeconds(5);
+
     /// <summary>Failures in a row that turn reads (or writes) off. Default 8: one for each reader thread.</summary>
     public int FailuresToTurnOff { get; init; } = 8;
 

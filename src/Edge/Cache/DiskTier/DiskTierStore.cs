@@ -8,7 +8,7 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// Chunks on disk: segment files, a directory of them in RAM, one thread that writes, some that read. No caller ever waits for a write, none waits for a read
 /// longer than <see cref="DiskTierOptions.ReadTimeout"/>, and nothing is thrown for the disk: whatever it does, the answer is a chunk or a miss.
 /// </summary>
-internal sealed class DiskTierStore : IDisposable
+internal sealed partial class DiskTierStore : IDisposable
 {
     private readonly DiskTierOptions _options;
     private readonly CachePolicy _policy;
@@ -19,6 +19,8 @@ internal sealed class DiskTierStore : IDisposable
     private readonly DiskTierWriter _writer;
     private readonly DiskReader _reader;
     private readonly DiskTierUpkeep _upkeep;
+    private readonly HeaderCache _headers = new();
+    private readonly ILogger _log;
     private Action<CacheRecord>? _damaged;
     private int _damagedRunning;
     private int _disposed;
@@ -28,6 +30,7 @@ internal sealed class DiskTierStore : IDisposable
         Func<CacheRecord, bool>? isLive)
     {
         _options = options;
+        _log = log;
         _policy = policy;
         _health = new(options.FailuresToTurnOff, log);
         _directory = new(options.ChunkBound);
@@ -36,7 +39,7 @@ internal sealed class DiskTierStore : IDisposable
         var segments = new SegmentWriter(disk, cacheId, _table, options, Counters);
         var evictor = new SegmentEvictor(_table, segments, options, policy, isHot, isPinned, Counters);
         _writer = new(_queue, segments, evictor, _directory, _table, options, _health, Counters, time, log);
-        _reader = new(_directory, options, _health, Counters, OnDamaged, _writer.Watch, time);
+        _reader = new(_directory, options, _health, Counters, OnDamaged, _writer.Watch, time, log);
         Scrubber = new(_table, OnDamaged, Counters);
         var recovery = new DiskTierRecovery(disk, cacheId, dropAll, isLive ?? (static _ => true), _table, segments, evictor, options, Counters, log);
         Action? again = null;
@@ -227,11 +230,13 @@ internal sealed class DiskTierStore : IDisposable
             return;
         var written = _writer.Stop();
         var read = _reader.Stop();
-        _upkeep.Dispose();
-        if (!written || !read)
+        var kept = _upkeep.Stop();
+        // What a thread that hangs in the disk holds, it may still touch.
+        if (!written || !read || !kept)
             return;
         _writer.Dispose();
         _reader.Dispose();
+        _upkeep.Dispose();
         _table.Close();
         SpinWait.SpinUntil(() => Volatile.Read(ref _damagedRunning) == 0, TimeSpan.FromSeconds(2));
         _directory.Dispose();
@@ -252,8 +257,8 @@ internal sealed class DiskTierStore : IDisposable
             return Count(DiskReadOutcome.Off);
         if (!_table.TryAcquire(location.Segment, out var found))
             return Count(DiskReadOutcome.Evicted);
-        var part = new RecordRead(key, location.Length, location.Offset, offset, destination.Length);
-        switch (part.ReadCached(found.File, destination.Span))
+        var part = new RecordRead(key, location, offset, destination.Length);
+        switch (part.ReadCached(found.File, destination.Span, _headers))
         {
             case null:
                 segment = found;
@@ -298,6 +303,10 @@ internal sealed class DiskTierStore : IDisposable
                 {
                     state.Store._damaged?.Invoke(state.Store.Describe(state.Key, state.Location));
                 }
+                catch (Exception e)
+                {
+                    LogNotRepaired(state.Store._log, e);
+                }
                 finally
                 {
                     Interlocked.Decrement(ref state.Store._damagedRunning);
@@ -336,4 +345,7 @@ internal sealed class DiskTierStore : IDisposable
 
         return record;
     }
+
+    [LoggerMessage(1056, LogLevel.Error, "A damaged record could not be asked for again")]
+    private static partial void LogNotRepaired(ILogger logger, Exception exception);
 }

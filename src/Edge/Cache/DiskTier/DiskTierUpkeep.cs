@@ -8,8 +8,6 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// </summary>
 internal sealed partial class DiskTierUpkeep : IDisposable
 {
-    private static readonly TimeSpan StopWait = TimeSpan.FromSeconds(2);
-
     // Nothing to do but to look again.
     private static readonly TimeSpan Idle = TimeSpan.FromSeconds(1);
 
@@ -34,7 +32,7 @@ internal sealed partial class DiskTierUpkeep : IDisposable
     public bool Stop()
     {
         _stop.Set();
-        return _thread.Join(StopWait);
+        return _thread.Join(_options.StopWait);
     }
 
     public void Dispose()
@@ -57,8 +55,9 @@ internal sealed partial class DiskTierUpkeep : IDisposable
             {
                 wait = _options.RetryInterval;
             }
-            catch (Exception e) when (e is FASTER.core.FasterException or OutOfMemoryException)
+            catch (Exception e)
             {
+                // As with the other threads: what is broken here must not end the process.
                 LogUpkeepFailed(_log, e);
                 wait = _options.RetryInterval;
             }
@@ -89,7 +88,6 @@ internal sealed partial class DiskTierUpkeep : IDisposable
         if (_options.ScrubBytesPerSecond == 0 || _reader.InUse > 0)
             return _options.RetryInterval < Idle ? _options.RetryInterval : Idle;
         var read = _scrubber.Step();
-        // A tenth of a second at least for an empty round, so that nothing spins.
         return read == 0 ? Idle : TimeSpan.FromSeconds((double)read / _options.ScrubBytesPerSecond);
     }
 

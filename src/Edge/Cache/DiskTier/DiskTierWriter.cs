@@ -9,8 +9,6 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// </summary>
 internal sealed partial class DiskTierWriter : IDisposable
 {
-    private static readonly TimeSpan StopWait = TimeSpan.FromSeconds(5);
-
     private readonly WriteQueue _queue;
     private readonly SegmentWriter _segments;
     private readonly SegmentEvictor _evictor;
@@ -45,12 +43,12 @@ internal sealed partial class DiskTierWriter : IDisposable
             _health.Writes.TurnOff(DiskTrouble.Slow);
     }
 
-    /// <summary>Writes what is queued and seals what is open, if the disk lets it within 5 s; true if the thread has ended.</summary>
+    /// <summary>Writes what is queued and seals what is open, if the disk lets it in time; true if the thread has ended.</summary>
     public bool Stop()
     {
         _stopping = true;
         _queue.Wake();
-        return _thread.Join(StopWait);
+        return _thread.Join(_options.StopWait);
     }
 
     public void Dispose() => Stop();
@@ -98,8 +96,11 @@ internal sealed partial class DiskTierWriter : IDisposable
                 _counters.Refused(NotAdmittedReason.Failed);
             _health.Writes.Failed(DiskDirection.TroubleOf(e), e);
         }
-        catch (Exception e) when (e is FASTER.core.FasterException or OutOfMemoryException or ObjectDisposedException)
+        catch (Exception e)
         {
+            // A broken promise costs its record; the thread, and with it the process, goes on.
+            if (buffer is not null)
+                _counters.Refused(NotAdmittedReason.Failed);
             LogRecordLost(_log, e);
         }
         finally

@@ -15,6 +15,7 @@ internal readonly ref struct RecordRead
     private static byte[]? _scratch;
 
     private readonly ChunkKey _key;
+    private readonly ChunkLocation _location;
     private readonly int _length;
     private readonly long _recordOffset;
     private readonly int _offset;
@@ -23,20 +24,20 @@ internal readonly ref struct RecordRead
     private readonly int _lastBlock;
 
     /// <param name="key">What the record must name.</param>
-    /// <param name="length">Bytes of its payload.</param>
-    /// <param name="recordOffset">Where the record starts in the file.</param>
+    /// <param name="location">Where it lies, and the length of its payload.</param>
     /// <param name="offset">Of the part in the payload.</param>
     /// <param name="count">Of the part; at least 1, and inside the payload.</param>
-    public RecordRead(in ChunkKey key, int length, long recordOffset, int offset, int count)
+    public RecordRead(in ChunkKey key, in ChunkLocation location, int offset, int count)
     {
         _key = key;
-        _length = length;
-        _recordOffset = recordOffset;
+        _location = location;
+        _length = location.Length;
+        _recordOffset = location.Offset;
         _offset = offset;
         _count = count;
         _firstBlock = offset / Block;
         _lastBlock = (offset + count - 1) / Block;
-        HeaderBytes = SegmentFormat.RecordHeaderBytes(length);
+        HeaderBytes = SegmentFormat.RecordHeaderBytes(_length);
     }
 
     private int HeaderBytes { get; }
@@ -52,7 +53,7 @@ internal readonly ref struct RecordRead
     /// Reads what the page cache holds straight into the destination; only blocks of which a part is wanted go through a scratch buffer of this thread.
     /// </summary>
     /// <returns>Null when the disk would have to be asked.</returns>
-    public bool? ReadCached(ICacheFile file, Span<byte> destination)
+    public bool? ReadCached(ICacheFile file, Span<byte> destination, HeaderCache headers)
     {
         var scratch = _scratch ??= GC.AllocateUninitializedArray<byte>(SegmentFormat.MaxRecordHeaderBytes + 2 * Block);
         var end = _offset + _count;
@@ -66,13 +67,19 @@ internal readonly ref struct RecordRead
         var middle = destination[middleStart..middleEnd];
 
         // The payload follows the header, so a read from the chunk's start is one call.
+        var known = _firstBlock != 0 && headers.TryGet(_key, _location, header);
         var found = _firstBlock == 0
             ? file.TryReadCached(_recordOffset, scratch.AsSpan(0, HeaderBytes + leadBytes), middle, trail)
-            : file.TryReadCached(_recordOffset, header, default, default) && file.TryReadCached(_recordOffset + HeaderBytes + BlocksStart, lead, middle, trail);
+            : (known || file.TryReadCached(_recordOffset, header, default, default)) && file.TryReadCached(_recordOffset + HeaderBytes + BlocksStart, lead, middle, trail);
         if (!found)
             return null;
-        if (!IsRecord(header))
-            return false;
+        if (!known)
+        {
+            if (!IsRecord(header))
+                return false;
+            headers.Put(_key, _location, header);
+        }
+
         var block = _firstBlock;
         if (leadBytes > 0)
         {

@@ -122,7 +122,7 @@ internal sealed class SegmentEvictor(
         {
             victim.IsKept = true;
             victim.Versions = VersionsOf(_entries);
-            table.Refresh(victim);
+            table.Requeue(victim);
             return true;
         }
 
@@ -141,7 +141,7 @@ internal sealed class SegmentEvictor(
         if (fate == SegmentFate.Requeue)
         {
             victim.Requeues++;
-            table.Refresh(victim);
+            table.Requeue(victim);
             return true;
         }
 

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Delivery.Edge.Cache.Policy;
 using Delivery.Edge.Cache.Segments;
 
 namespace Delivery.Edge.Cache.DiskTier;
@@ -94,13 +95,13 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
             SegmentScan.Of(segment.File, entries);
     }
 
-    /// <summary>Puts the segment at the end of the line as it is, with all its live entries.</summary>
+    /// <summary>Puts the segment at the end of the line as it is, with all its live entries. A lap costs each of them a use, as the policy has it.</summary>
     /// <exception cref="IOException">Its list of records cannot be read.</exception>
-    public void Refresh(Segment segment)
+    public void Requeue(Segment segment)
     {
         TurnPage();
         if (!segment.IsGone)
-            AppendAgain(segment);
+            AppendAgain(segment, isLap: true);
     }
 
     /// <summary>
@@ -152,7 +153,7 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
         _turnedAt = directory.NextBegin;
     }
 
-    private void AppendAgain(Segment segment)
+    private void AppendAgain(Segment segment, bool isLap)
     {
         ReadEntries(segment, _entries);
         segment.FirstAddress = directory.TailAddress;
@@ -162,7 +163,7 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
                 continue;
             // The margin in TurnPage is what makes this safe: nothing alive lies so near to the ring's end.
             DropForgotten();
-            directory.Append(entry.Record.Key, location);
+            directory.Append(entry.Record.Key, isLap ? location.WithUses(CachePolicy.UsesAfterLap((byte)location.Uses)) : location);
         }
 
         _line.Remove(segment);
@@ -196,7 +197,7 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
     {
         try
         {
-            AppendAgain(segment);
+            AppendAgain(segment, isLap: false);
             return true;
         }
         catch (IOException)

@@ -39,8 +39,8 @@ public sealed class DiskTierEvictionTests : IDisposable
         for (var i = 0; i < 5 * Lap; i++)
         {
             _world.Put(i);
-            // Some are used, so that copies are part of it.
-            if (i > 50)
+            // Some are used, so that copies are part of it; not so many that whole segments are kept.
+            if (i > 50 && i % 5 == 0)
                 _world.Use(i - random.Next(50));
         }
 

@@ -21,6 +21,7 @@ internal sealed class TierWorld : IDisposable
         ReadThreads = 2,
         ReadTimeout = Patience,
         WriteStall = Patience,
+        StopWait = Patience,
         ScrubBytesPerSecond = 0,
         RetryInterval = TimeSpan.FromMilliseconds(20),
         SyncInterval = TimeSpan.FromMilliseconds(20),
