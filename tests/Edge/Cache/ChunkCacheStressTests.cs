@@ -42,9 +42,13 @@ public sealed class ChunkCacheStressTests : IDisposable
         await stress.LiveAsync(Setting("DELIVERY_STRESS_LIVES", 4), Lives, () =>
         {
             // From one moment on nothing of the process reaches the disk.
-            using var dead = disk.Fail(DiskOperations.All, FaultyDisk.EIO);
-            disk.Kill();
-            stress.Close();
+            DiskRule? dead = null;
+            stress.Close(() =>
+            {
+                dead = disk.Fail(DiskOperations.All, FaultyDisk.EIO);
+                disk.Kill();
+            });
+            dead!.Dispose();
         });
         stress.AssertExercised();
     }
