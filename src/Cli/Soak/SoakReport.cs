@@ -90,8 +90,11 @@ internal sealed record SampleLine(double Median, double Max, double? PerMinute);
 /// <summary>The judgement of a run.</summary>
 internal sealed class SoakReport
 {
-    // Fewer samples say nothing of a trend.
+    // Fewer samples say nothing of growth.
     private const int MinTrendSamples = 20;
+
+    // A life that is mostly its own warm-up has a slope, and it means nothing.
+    private const int MinSlopeSamples = 120;
 
     // Sockets come and go with the load.
     private const int DescriptorAllowance = 16;
@@ -226,7 +229,7 @@ internal sealed class SoakReport
     /// <summary>Least squares over the longest life, without its first quarter, in which caches fill.</summary>
     internal static double? SlopePerMinute(IReadOnlyList<SoakSample> life, Func<ProcessFigures, double> of)
     {
-        if (life.Count < MinTrendSamples)
+        if (life.Count < MinSlopeSamples)
             return null;
         var points = life.Skip(life.Count / 4).Select(s => (X: s.Age.TotalMinutes, Y: of(s.Figures))).ToList();
         var (meanX, meanY) = (points.Average(p => p.X), points.Average(p => p.Y));

@@ -111,11 +111,12 @@ public sealed class SoakPartsTests
     [Fact]
     public void Slope_IsPerMinute_WithoutTheFirstQuarter()
     {
-        var life = Life(second => (second < 20 ? 1_000 : 100 + second, 0));
+        var life = Life(second => (second < 50 ? 1_000 : 100 + second, 0));
 
         Assert.Equal(60, SoakReport.SlopePerMinute(life, f => f.Descriptors)!.Value, 6);
+        Assert.Null(SoakReport.SlopePerMinute(life[..100], f => f.Descriptors));
     }
 
     private static SoakSample[] Life(Func<int, (int Descriptors, int Files)> at) =>
-        [.. Enumerable.Range(0, 100).Select(second => new SoakSample(1, TimeSpan.FromSeconds(second), new(1, 1, at(second).Descriptors, 0, at(second).Files, 0)))];
+        [.. Enumerable.Range(0, 200).Select(second => new SoakSample(1, TimeSpan.FromSeconds(second), new(1, 1, at(second).Descriptors, 0, at(second).Files, 0)))];
 }
