@@ -161,15 +161,16 @@ internal sealed partial class DiskTierWriter : IDisposable
     {
         _evictor.Finish();
         _segments.Seal(stream);
-        // One segment's room is always made beforehand (below), so this drops only when files could not be unlinked or two were opened at once.
-        while (!_segments.HasSpaceForOne)
+        // Room is always made beforehand (below), so this drops only when files could not be unlinked or several were opened at once.
+        while (!_segments.HasSpaceFor(1))
         {
             if (!_table.TryUnlink() || !_evictor.DropOldest())
                 throw new IOException("No segment can be unlinked to make room.");
         }
 
         _segments.Open(stream);
-        if (!_segments.HasSpaceForOne)
+        // Two: the next one of this stream, and one for what is kept meanwhile.
+        if (!_segments.HasSpaceFor(2))
             _evictor.Begin();
     }
 
@@ -187,11 +188,7 @@ internal sealed partial class DiskTierWriter : IDisposable
         writer._health.Writes.Succeeded();
     }
 
-    private static void SealAll(DiskTierWriter writer, WriteBuffer? none)
-    {
-        writer._segments.Seal(SegmentStream.Normal);
-        writer._segments.Seal(SegmentStream.Pinned);
-    }
+    private static void SealAll(DiskTierWriter writer, WriteBuffer? none) => writer._segments.SealAll();
 
     private TimeSpan Left()
     {

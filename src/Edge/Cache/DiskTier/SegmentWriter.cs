@@ -11,7 +11,9 @@ namespace Delivery.Edge.Cache.DiskTier;
 /// </remarks>
 internal sealed class SegmentWriter(ICacheDisk disk, Guid cacheId, SegmentTable table, DiskTierOptions options, DiskTierCounters counters)
 {
-    private readonly Segment?[] _active = new Segment?[2];
+    private static readonly SegmentStream[] Streams = Enum.GetValues<SegmentStream>();
+
+    private readonly Segment?[] _active = new Segment?[Streams.Length];
     private byte[] _footer = [];
 
     /// <summary>The id of the next file: above all that were ever seen, so that later records are found by order.</summary>
@@ -20,8 +22,8 @@ internal sealed class SegmentWriter(ICacheDisk disk, Guid cacheId, SegmentTable 
     /// <summary>Bytes written since the last sync.</summary>
     public long UnsyncedBytes { get; private set; }
 
-    /// <summary>Whether a further file, at its full size, keeps to the budget.</summary>
-    public bool HasSpaceForOne => table.ReservedBytes + options.SegmentBytes <= options.Bytes && table.Count < table.MaxCount;
+    /// <summary>Whether so many further files, at their full size, keep to the budget.</summary>
+    public bool HasSpaceFor(int files) => table.ReservedBytes + files * options.SegmentBytes <= options.Bytes && table.Count + files <= table.MaxCount;
 
     /// <summary>Bytes that the stream's file can still take.</summary>
     public long RoomLeft(SegmentStream stream) => Active(stream) is { } active && active.Entries!.Count < table.MaxRecords
@@ -112,11 +114,18 @@ internal sealed class SegmentWriter(ICacheDisk disk, Guid cacheId, SegmentTable 
         Leave(stream);
     }
 
+    /// <exception cref="IOException">The disk failed.</exception>
+    public void SealAll()
+    {
+        foreach (var stream in Streams)
+            Seal(stream);
+    }
+
     /// <summary>Makes what was written durable.</summary>
     /// <exception cref="IOException">The disk failed; what was not synced may be lost, so its file is not continued.</exception>
     public void Sync()
     {
-        foreach (var stream in (ReadOnlySpan<SegmentStream>)[SegmentStream.Normal, SegmentStream.Pinned])
+        foreach (var stream in Streams)
         {
             if (Active(stream) is { IsDirty: true } active)
                 SyncFile(stream, active);

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Delivery.Edge.Cache.Segments;
 
-/// <summary>Which of the two lines of segments a file belongs to.</summary>
+/// <summary>What a file is for.</summary>
 internal enum SegmentStream
 {
     /// <summary>First in, first out.</summary>
@@ -10,6 +10,9 @@ internal enum SegmentStream
 
     /// <summary>Chunks under a pin; not evicted while the pins live.</summary>
     Pinned = 1,
+
+    /// <summary>Chunks that were in use when their segment left: the same line as normal ones, but not among new chunks, most of which are never used again.</summary>
+    Kept = 2,
 }
 
 /// <summary>What the file says of itself.</summary>
@@ -195,7 +198,7 @@ internal static class SegmentFormat
 
         var id = BinaryPrimitives.ReadInt64LittleEndian(bytes[24..]);
         var stream = BinaryPrimitives.ReadInt32LittleEndian(bytes[32..]);
-        if (id < 0 || stream is < (int)SegmentStream.Normal or > (int)SegmentStream.Pinned)
+        if (id < 0 || stream is < (int)SegmentStream.Normal or > (int)SegmentStream.Kept)
             return false;
         header = new(new(bytes.Slice(8, 16)), id, (SegmentStream)stream);
         return true;

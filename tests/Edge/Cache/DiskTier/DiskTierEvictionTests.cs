@@ -24,7 +24,8 @@ public sealed class DiskTierEvictionTests : IDisposable
     public async Task ManyLaps_UsedBytesNeverExceedTheBudget()
     {
         using var stop = new CancellationTokenSource();
-        var sampler = Task.Run(() =>
+        // A thread of its own: the pool's may all be busy with other tests.
+        var sampler = Task.Factory.StartNew(() =>
         {
             long max = 0;
             while (!stop.IsCancellationRequested)
@@ -34,14 +35,15 @@ public sealed class DiskTierEvictionTests : IDisposable
             }
 
             return max;
-        });
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         var random = new Random(20261121);
         for (var i = 0; i < 5 * Lap; i++)
         {
             _world.Put(i);
             // Some are used, so that copies are part of it; not so many that whole segments are kept.
-            if (i > 50 && i % 5 == 0)
-                _world.Use(i - random.Next(50));
+            // Old enough to have been written, whatever the writer's thread gets of a busy machine.
+            if (i > 150 && i % 5 == 0)
+                _world.Use(i - 80 - random.Next(50));
         }
 
         _world.Written();
@@ -78,9 +80,16 @@ public sealed class DiskTierEvictionTests : IDisposable
         Assert.True(_world.Has(5));
         Assert.False(_world.Has(7));
         Assert.False(_world.Has(4));
-        // The chance is one lap long.
+        // The chance lasts until the file leaves that they were kept in: others fill it, and it comes round.
         _world.Hot.Clear();
-        _world.PutAll(31 + Lap, Lap + 62);
+        for (var i = 31 + Lap; i < 31 + 6 * Lap; i++)
+        {
+            _world.Put(i);
+            if (i % 6 == 0)
+                _world.Use(i - 140);
+        }
+
+        _world.Written();
         Assert.False(_world.Has(3));
         Assert.False(_world.Has(5));
     }
@@ -175,7 +184,7 @@ public sealed class DiskTierEvictionTests : IDisposable
         const int Seed = 20261122;
         using var stop = new CancellationTokenSource();
         var newest = 0;
-        var readers = Enumerable.Range(0, 3).Select(r => Task.Run(async () =>
+        var readers = Enumerable.Range(0, 3).Select(r => Task.Factory.StartNew(async () =>
         {
             var random = new Random(Seed + r);
             var part = new byte[70_000];
@@ -192,7 +201,7 @@ public sealed class DiskTierEvictionTests : IDisposable
             }
 
             return hits;
-        })).ToArray();
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).Unwrap()).ToArray();
         for (var i = 0; i < 4 * Lap; i++)
         {
             _disk.InPageCache = i / 40 % 2 == 0;
