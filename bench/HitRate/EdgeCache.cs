@@ -1,3 +1,4 @@
+using System.Numerics;
 using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Cache.Policy;
 
@@ -20,7 +21,8 @@ internal sealed class EdgeCache : ReplayedCache
     /// <param name="ramBytes">RAM budget, index and ghost included, as an operator sets it.</param>
     /// <param name="diskBytes">Disk budget; 0 = no disk.</param>
     /// <param name="options">The policy's constants.</param>
-    public EdgeCache(string name, Trace trace, long ramBytes, long diskBytes, CachePolicyOptions options)
+    /// <param name="keepApart">Chunks that the disk tier writes again go to a segment of their own.</param>
+    public EdgeCache(string name, Trace trace, long ramBytes, long diskBytes, CachePolicyOptions options, bool keepApart = true)
         : base(name)
     {
         _trace = trace;
@@ -28,7 +30,7 @@ internal sealed class EdgeCache : ReplayedCache
         _probation = new(trace, HotTierStore.ProbationLayout(ramBytes, options));
         _main = new(trace, HotTierStore.MainLayout(ramBytes, options));
         if (diskBytes > 0)
-            _disk = new(trace, diskBytes, _policy, _main.Contains);
+            _disk = new(trace, diskBytes, _policy, _main.Contains, keepApart);
     }
 
     public override double WriteAmplification => _disk?.WriteAmplification ?? 0;
@@ -70,8 +72,6 @@ internal sealed class EdgeCache : ReplayedCache
             if (_main.Contains(chunk))
                 continue;
             var proven = _policy.PromoteFromProbation(_trace.Key(chunk), shard.Uses(chunk), pinned: false);
-            if (!proven && _main.Of(chunk).HasBeenFull && _disk is not { HasBeenFull: false })
-                continue;
             if (proven || !_main.Of(chunk).HasBeenFull)
                 WriteMain(chunk);
             if (proven || _disk is { HasBeenFull: false })
@@ -214,23 +214,30 @@ internal sealed class ReplayedShard(Trace trace, HotTierShardSize size, byte[] u
 }
 
 /// <summary>Segments, first in, first out, with a second chance.</summary>
-internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy policy, Func<int, bool> isHot)
+/// <param name="trace">For the chunks' lengths.</param>
+/// <param name="budgetBytes">All segments, those that are being written included.</param>
+/// <param name="policy">Decides.</param>
+/// <param name="isHot">Whether a chunk is in RAM main.</param>
+/// <param name="keepApart">Chunks that are written again go to a segment of their own.</param>
+internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy policy, Func<int, bool> isHot, bool keepApart)
 {
-    // Header, block checksums, footer entry: docs/formats/cache-record.md.
+    // Header, block checksums, footer entry.
     private const int RecordOverhead = 192;
 
-    private readonly long _segmentBytes = Math.Clamp(budgetBytes / 64, 4L << 20, 256L << 20);
+    // As DiskTierOptions.SegmentBytes: some 64 segments, 4 to 256 MiB.
+    private readonly long _segmentBytes = Math.Clamp((long)BitOperations.RoundUpToPowerOf2((ulong)budgetBytes / 64 + 1) / 2, 4L << 20, 256L << 20);
     private readonly Queue<Segment> _sealed = [];
     private readonly int[] _segmentOf = new int[trace.Chunks];
     private readonly byte[] _uses = new byte[trace.Chunks];
-    private Segment _open = new(1);
-    private int _lastId = 1;
+    private Segment _new = new(1);
+    private Segment _kept = new(2);
+    private int _lastId = 2;
     private long _admitted;
     private long _written;
 
     public double WriteAmplification => _admitted == 0 ? 0 : (double)_written / _admitted;
 
-    /// <summary>A segment has been evicted, or is about to be.</summary>
+    /// <summary>A segment has been evicted.</summary>
     public bool HasBeenFull { get; private set; }
 
     public bool Contains(int chunk) => _segmentOf[chunk] != 0;
@@ -249,80 +256,66 @@ internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy po
     public void Write(int chunk)
     {
         _admitted += trace.Bytes[chunk] + RecordOverhead;
-        Append(chunk);
+        _uses[chunk] = 0;
+        Append(ref _new, chunk);
     }
 
-    private void Append(int chunk)
+    private void Append(ref Segment open, int chunk)
     {
         var bytes = trace.Bytes[chunk] + RecordOverhead;
-        while (_open.Bytes + bytes > _segmentBytes)
-            Seal();
-        _open.Bytes += bytes;
-        _open.Chunks.Add(chunk);
-        _segmentOf[chunk] = _open.Id;
-        _uses[chunk] = 0;
+        if (open.Bytes + bytes > _segmentBytes)
+        {
+            _sealed.Enqueue(open);
+            open = new(++_lastId);
+            MakeRoom();
+        }
+
+        open.Bytes += bytes;
+        open.Chunks.Add(chunk);
+        _segmentOf[chunk] = open.Id;
         _written += bytes;
     }
 
-    // The evicted segment's survivors are the first of the new one.
-    private void Seal()
+    private void MakeRoom()
     {
-        _sealed.Enqueue(_open);
-        _open = new(++_lastId);
-        var kept = new List<int>();
-        while ((_sealed.Count + (Sep ? 2 : 1)) * _segmentBytes > budgetBytes)
+        var open = keepApart ? 2 : 1;
+        for (var inARow = 0; (_sealed.Count + open) * _segmentBytes > budgetBytes;)
         {
             HasBeenFull = true;
-            Evict(_sealed.Dequeue(), kept);
-        }
-
-        foreach (var chunk in kept)
-        {
-            if (Sep) AppendKept(chunk); else Append(chunk);
+            inARow = Evict(_sealed.Dequeue(), inARow) == SegmentFate.Requeue ? inARow + 1 : 0;
         }
     }
-    private static readonly bool Sep = Environment.GetEnvironmentVariable("SEP") == "1";
-    private static readonly bool Gh = Environment.GetEnvironmentVariable("GH") == "1";
-    private Segment _keptOpen = new(1 << 30);
-    private int _lastKept = 1 << 30;
-    private void AppendKept(int chunk)
-    {
-        var bytes = trace.Bytes[chunk] + RecordOverhead;
-        if (_keptOpen.Bytes + bytes > _segmentBytes)
-        {
-            _sealed.Enqueue(_keptOpen);
-            _keptOpen = new(++_lastKept);
-        }
-        _keptOpen.Bytes += bytes;
-        _keptOpen.Chunks.Add(chunk);
-        _segmentOf[chunk] = _keptOpen.Id;
-        _uses[chunk] = 0;
-        _written += bytes;
-    }
 
-    private void Evict(Segment segment, List<int> kept)
+    private SegmentFate Evict(Segment segment, int inARow)
     {
         var live = segment.Chunks.Where(c => _segmentOf[c] == segment.Id).ToArray();
         var entries = new ExitEntry[live.Length];
         for (var i = 0; i < live.Length; i++)
             entries[i] = new(trace.Bytes[live[i]] + RecordOverhead, _uses[live[i]], trace.IsHead(live[i]), IsPinned: false, isHot(live[i]));
         var keep = new bool[live.Length];
-        if (policy.OnSegmentExit(entries, _segmentBytes, segment.Requeues, keep) == SegmentFate.Requeue)
+        var fate = policy.OnSegmentExit(entries, segment.Bytes, inARow < policy.Options.MaxRequeuesInARow ? segment.Requeues : int.MaxValue, keep);
+        foreach (var chunk in live)
+            _uses[chunk] = CachePolicy.UsesAfterLap(_uses[chunk]);
+        if (fate == SegmentFate.Requeue)
         {
             segment.Requeues++;
-            foreach (var chunk in live)
-                _uses[chunk] = CachePolicy.UsesAfterLap(_uses[chunk]);
             _sealed.Enqueue(segment);
-            return;
+            return fate;
         }
 
+        foreach (var chunk in live)
+            _segmentOf[chunk] = 0;
         for (var i = 0; i < live.Length; i++)
         {
-            _segmentOf[live[i]] = 0;
-            if (keep[i])
-                kept.Add(live[i]);
-            else if (Gh && entries[i].IsUsed) policy.Ghost.Add(trace.Key(live[i]));
+            if (!keep[i])
+                continue;
+            if (keepApart)
+                Append(ref _kept, live[i]);
+            else
+                Append(ref _new, live[i]);
         }
+
+        return fate;
     }
 
     private sealed class Segment(int id)

@@ -9,9 +9,8 @@ internal sealed class Trace
     private readonly int[] _track;
     private readonly short[] _index;
 
-    public Trace(string name, int[] requests, bool[] halves, int[] track, short[] index, int[] bytes)
+    public Trace(int[] requests, bool[] halves, int[] track, short[] index, int[] bytes)
     {
-        Name = name;
         Requests = requests;
         Halves = halves;
         _track = track;
@@ -19,8 +18,6 @@ internal sealed class Trace
         Bytes = bytes;
         Footprint = bytes.Sum(b => (long)b);
     }
-
-    public string Name { get; }
 
     /// <summary>Chunk of each request.</summary>
     public int[] Requests { get; }
@@ -55,8 +52,6 @@ internal sealed class Trace
 /// <summary>What the listeners do.</summary>
 internal sealed record TraceOptions
 {
-    public required string Name { get; init; }
-
     /// <summary>Exponent of the tracks' popularity.</summary>
     public required double Zipf { get; init; }
 
@@ -122,7 +117,7 @@ internal static class TraceGenerator
             }
         }
 
-        return Densify(options.Name, requests, halves, firstChunk, lengths);
+        return Densify(requests, halves, firstChunk, lengths);
 
         Session Start(double now)
         {
@@ -189,7 +184,7 @@ internal static class TraceGenerator
         return Math.Min(found < 0 ? ~found : found, cumulative.Length - 1);
     }
 
-    private static Trace Densify(string name, int[] requests, bool[] halves, int[] firstChunk, int[] lengths)
+    private static Trace Densify(int[] requests, bool[] halves, int[] firstChunk, int[] lengths)
     {
         var dense = new int[firstChunk[^1]];
         foreach (var chunk in requests)
@@ -214,6 +209,6 @@ internal static class TraceGenerator
 
         for (var i = 0; i < requests.Length; i++)
             requests[i] = dense[requests[i]];
-        return new(name, requests, halves, track, index, bytes);
+        return new(requests, halves, track, index, bytes);
     }
 }
