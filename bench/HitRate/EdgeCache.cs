@@ -37,8 +37,14 @@ internal sealed class EdgeCache : ReplayedCache
 
     public override Served Request(int chunk)
     {
-        if (_main.TryUse(chunk) || _probation.TryUse(chunk))
+        if (_main.TryUse(chunk, out var marked) || _probation.TryUse(chunk, out marked))
+        {
+            // The use that proves a chunk sends it to disk at once.
+            if (marked != 0 && marked == _policy.UsesToProve(_trace.Key(chunk)))
+                Prove(chunk);
             return Served.Ram;
+        }
+
         if (_disk is not null && _disk.TryUse(chunk, out var uses))
         {
             if (_policy.PromoteFromDisk(_trace.Key(chunk), uses))
@@ -137,12 +143,15 @@ internal sealed class ReplayedShards
 
     public ReplayedShard Of(int chunk) => _shards[_shards.Length == 1 ? 0 : _layout.ShardOf(_trace.Key(chunk))];
 
-    public bool TryUse(int chunk)
+    /// <param name="chunk">The chunk.</param>
+    /// <param name="marked">Its mark, if this use raised it; else 0.</param>
+    public bool TryUse(int chunk, out byte marked)
     {
+        marked = 0;
         if (_pageOf[chunk] == 0)
             return false;
         if (_uses[chunk] < CachePolicy.MaxUses)
-            _uses[chunk]++;
+            marked = ++_uses[chunk];
         return true;
     }
 }

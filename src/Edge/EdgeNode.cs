@@ -1,10 +1,10 @@
 using System.Net.Sockets;
 using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
-using Delivery.Edge.Cache.Policy;
+using Delivery.Edge.Cache.Segments;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
 using Delivery.Metrics;
 using Delivery.ObjectStore;
@@ -31,11 +31,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly IServer _server;
     private readonly AdminServer _admin;
     private readonly CancellationTokenSource _stopping;
+    private readonly ChunkRepair _repair;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _log) = (options, host, server, admin, stopping, parts, buffers, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _log) = (options, host, server, admin, stopping, parts, buffers, repair, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -70,16 +71,18 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var keys = new KeyRingFile(options.KeyRingPath, time);
         var host = BuildHost(options, log);
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
-        // Room for every buffer there is: a chunk that is refused here is filled again by the reader who had not reached it yet, so the bound that
-        // bites first must be the buffers', for which fills wait.
-        var policy = new CachePolicy(CachePolicyOptions.For(options.HotTierBytes, diskBytes: 0));
-        var hot = new HotTierStore(options.HotTierBytes, buffers.Capacity, policy, new(), logger);
-        var objects = new ObjectTable(options.MaxObjects);
+        var cache = OpenCache(options, time, logger);
+        var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
+        var recall = new ObjectRecall(cache, objects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
-        var fills = new FillTable(upstream, hot, objects, buffers, options, meter, time, logger);
-        meter.Watch(hot, objects, buffers, fills);
-        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, hot, fills, meter, new(options), time, logger);
+        var fills = new FillTable(upstream, cache, objects, buffers, options, meter, time, logger);
+        var repair = new ChunkRepair(objects, recall, fills);
+        cache.MetadataOf = path => objects.FindByHash(path) is { } known ? StoredObject.Write(known) : [];
+        cache.Damaged = repair.Add;
+        meter.Watch(cache, objects, buffers, fills, repair);
+        var purger = new Purger(cache, objects);
+        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), time, logger);
         var server = host.Services.GetRequiredService<IServer>();
         AdminServer? admin = null;
         var stopping = new CancellationTokenSource();
@@ -87,7 +90,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
         {
             await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
             await ListenAsync(
-                async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken),
+                async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken,
+                    app =>
+                    {
+                        if (options.AdminPurge)
+                            app.MapPurge(purger);
+                    }),
                 options.AdminPort,
                 null);
         }
@@ -98,8 +106,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
             await server.StopAsync(CancellationToken.None);
             await host.DisposeAsync();
             await fills.StopAsync();
+            await repair.DisposeAsync();
             fills.Dispose();
-            hot.Dispose();
+            cache.Dispose();
             buffers.Dispose();
             meter.Dispose();
             metrics.Dispose();
@@ -108,8 +117,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, logger);
-        LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, hot.BudgetBytes >> 20);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, logger);
+        LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
         return node;
     }
 
@@ -124,14 +133,29 @@ public sealed partial class EdgeNode : IAsyncDisposable
         await _server.StopAsync(drain.Token);
         await _admin.DisposeAsync();
         await Parts.Fills.StopAsync();
+        await _repair.DisposeAsync();
         await _host.DisposeAsync();
-        Parts.Hot.Dispose();
+        Parts.Cache.Dispose();
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();
         LogStopped(_log, Address);
+    }
+
+    private static ChunkCache OpenCache(EdgeOptions options, TimeProvider time, ILogger log)
+    {
+        if (options.CacheFolder is not { } folder)
+            return ChunkCache.Open(options, null, time, log);
+        try
+        {
+            return ChunkCache.Open(options, () => LocalDisk.Open(folder), time, log);
+        }
+        catch (IOException exception)
+        {
+            throw new EdgeStartException($"The cache folder '{folder}' cannot be used: {exception.Message}", exception);
+        }
     }
 
     // Only the server is taken from this host: it is never started itself, so it adds no middleware, no configuration files and no
@@ -163,8 +187,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         }
     }
 
-    [LoggerMessage(1001, LogLevel.Information, "Edge serves on {Address} (TLS: {TlsAddress}), admin on {AdminAddress}, hot tier {HotTierMiB} MiB")]
-    private static partial void LogStarted(ILogger logger, Uri address, Uri? tlsAddress, Uri adminAddress, long hotTierMiB);
+    [LoggerMessage(1001, LogLevel.Information, "Edge serves on {Address} (TLS: {TlsAddress}), admin on {AdminAddress}, hot tier {HotTierMiB} MiB, disk tier {DiskTierMiB} MiB")]
+    private static partial void LogStarted(ILogger logger, Uri address, Uri? tlsAddress, Uri adminAddress, long hotTierMiB, long diskTierMiB);
 
     [LoggerMessage(1002, LogLevel.Information, "Edge on {Address} stopped")]
     private static partial void LogStopped(ILogger logger, Uri address);

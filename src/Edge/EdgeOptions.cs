@@ -8,6 +8,9 @@ public sealed record EdgeOptions
     /// <summary>64 MiB: below this the shards have too few pages to keep a margin.</summary>
     public const long MinHotTierBytes = 64L << 20;
 
+    /// <summary>128 MiB: 32 segments of 4 MiB.</summary>
+    public const long MinDiskTierBytes = 128L << 20;
+
     private const long MaxHotTierBytes = 4L << 40;
     private const long MinFillBufferBytes = 2L << 20;
 
@@ -46,6 +49,40 @@ public sealed record EdgeOptions
     /// <see cref="FillBufferWait"/>; then its requests get 503.
     /// </summary>
     public long FillBufferBytes { get; init; } = 64L << 20;
+
+    /// <summary>
+    /// The disk tier's folder, made when it is not there; no other process may use it. Null (default): no disk tier, and a restart is cold. A local SSD.
+    /// </summary>
+    public string? CacheFolder { get; init; }
+
+    /// <summary>
+    /// Bytes of files in <see cref="CacheFolder"/> at most: 128 MiB to 64 TiB, default 64 GiB. Its directory takes RAM on top of <see cref="HotTierBytes"/>: some 0.15 % of this.
+    /// </summary>
+    public long DiskTierBytes { get; init; } = 64L << 30;
+
+    /// <summary>Threads that wait for the disk, 1 to 64. Default 8: an SSD answers that many reads at once without slowing down.</summary>
+    public int DiskReadThreads { get; init; } = 8;
+
+    /// <summary>A disk read that takes longer is a miss, and upstream is asked: 10 ms to 10 s, default 250 ms, beyond which a listener notices.</summary>
+    public TimeSpan DiskReadTimeout { get; init; } = TimeSpan.FromMilliseconds(250);
+
+    /// <summary>RAM for chunks on their way to disk: 1 MiB to 4 GiB, default 16 MiB. At the bound a chunk stays in RAM alone, and is counted.</summary>
+    public long DiskWriteBufferBytes { get; init; } = 16L << 20;
+
+    /// <summary>How long a written chunk may wait to be synced, which is what a power cut can cost: 10 ms to 1 min, default 1 s.</summary>
+    public TimeSpan DiskSyncInterval { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>How often a disk that was turned off is tried again: 10 ms to 1 h, default 5 s.</summary>
+    public TimeSpan DiskRetryInterval { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Rate at which idle segments are read again and checked: 0 (off) to 1 GiB/s, default 8 MiB/s: 64 GiB in some two hours.</summary>
+    public long ScrubBytesPerSecond { get; init; } = 8L << 20;
+
+    /// <summary>Share of the disk tier, and of the hot tier for heads, that pins may hold: 0 to 50 %, default 25 %. Beyond it a pin is refused.</summary>
+    public int MaxPinnedPercent { get; init; } = 25;
+
+    /// <summary>Opens <c>POST /purge</c> on the admin port. Default off: whoever has an account on the machine could use it.</summary>
+    public bool AdminPurge { get; init; }
 
     /// <summary>Objects whose metadata is kept: 16 to 16 Mi, default 65,536 (some 45 MiB). At the bound the least used is evicted; its chunks stay and are found again.</summary>
     public int MaxObjects { get; init; } = 65_536;
@@ -121,6 +158,15 @@ public sealed record EdgeOptions
         CheckFile(nameof(CertificateKeyPath), CertificateKeyPath);
         CheckRange(nameof(HotTierBytes), HotTierBytes, MinHotTierBytes, MaxHotTierBytes);
         CheckRange(nameof(FillBufferBytes), FillBufferBytes, MinFillBufferBytes, 16L << 30);
+        Check(CacheFolder is null or { Length: > 0 }, "CacheFolder: a folder's name, or nothing");
+        CheckRange(nameof(DiskTierBytes), DiskTierBytes, MinDiskTierBytes, 64L << 40);
+        CheckRange(nameof(DiskReadThreads), DiskReadThreads, 1, 64);
+        CheckTime(nameof(DiskReadTimeout), DiskReadTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromSeconds(10));
+        CheckRange(nameof(DiskWriteBufferBytes), DiskWriteBufferBytes, 1L << 20, 4L << 30);
+        CheckTime(nameof(DiskSyncInterval), DiskSyncInterval, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(1));
+        CheckTime(nameof(DiskRetryInterval), DiskRetryInterval, TimeSpan.FromMilliseconds(10), TimeSpan.FromHours(1));
+        CheckRange(nameof(ScrubBytesPerSecond), ScrubBytesPerSecond, 0, 1L << 30);
+        CheckRange(nameof(MaxPinnedPercent), MaxPinnedPercent, 0, 50);
         CheckRange(nameof(MaxObjects), MaxObjects, 16, 16 << 20);
         CheckTime(nameof(AbsentTtl), AbsentTtl, TimeSpan.Zero, TimeSpan.FromMinutes(1));
         CheckTime(nameof(UpstreamFirstByteTimeout), UpstreamFirstByteTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(5));

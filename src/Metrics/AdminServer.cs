@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -24,10 +25,12 @@ public sealed class AdminServer : IAsyncDisposable
     /// <param name="notReadyReasons">Asked at each <c>/readyz</c>; empty means ready.</param>
     /// <param name="log">Receives what the web server logs.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
+    /// <param name="map">Adds the role's own routes.</param>
     /// <exception cref="IOException">The port is taken.</exception>
     /// <exception cref="SocketException">The port cannot be opened.</exception>
     public static async Task<AdminServer> StartAsync(
-        int port, PrometheusExposition metrics, Func<IReadOnlyList<string>> notReadyReasons, ILoggerFactory log, CancellationToken cancellationToken)
+        int port, PrometheusExposition metrics, Func<IReadOnlyList<string>> notReadyReasons, ILoggerFactory log, CancellationToken cancellationToken,
+        Action<IEndpointRouteBuilder>? map = null)
     {
         // The empty builder: no configuration files, environment variables or signal handlers that the process's owner did not ask for.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -43,6 +46,7 @@ public sealed class AdminServer : IAsyncDisposable
         try
         {
             app.MapAdmin(metrics, notReadyReasons);
+            map?.Invoke(app);
             await app.StartAsync(cancellationToken);
             return new AdminServer(app, metrics);
         }

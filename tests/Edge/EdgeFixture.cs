@@ -12,6 +12,7 @@ namespace Delivery.Edge.Tests;
 public sealed class EdgeFixture : IAsyncDisposable
 {
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("edge-test-");
+    private EdgeOptions _options = null!;
 
     private EdgeFixture()
     {
@@ -29,6 +30,8 @@ public sealed class EdgeFixture : IAsyncDisposable
 
     public string Folder => _folder.FullName;
 
+    public string CacheFolder => Path.Combine(Folder, "cache");
+
     public static async Task<EdgeFixture> StartAsync(Func<EdgeOptions, EdgeOptions>? configure = null)
     {
         var fixture = new EdgeFixture { Ring = KeyRing.Generate() };
@@ -45,9 +48,24 @@ public sealed class EdgeFixture : IAsyncDisposable
             HotTierBytes = EdgeOptions.MinHotTierBytes,
             FillBufferBytes = 16 << 20,
         };
-        fixture.Node = await EdgeNode.StartAsync(configure?.Invoke(options) ?? options, fixture.Store, NullLoggerFactory.Instance, fixture.Time, CancellationToken.None);
-        fixture.Client = new(new SocketsHttpHandler { UseProxy = false, AllowAutoRedirect = false }) { BaseAddress = fixture.Node.Address };
+        fixture._options = configure?.Invoke(options) ?? options;
+        await fixture.StartNodeAsync();
         return fixture;
+    }
+
+    /// <summary>With a disk tier.</summary>
+    public static Task<EdgeFixture> StartWithDiskAsync(Func<EdgeOptions, EdgeOptions>? configure = null) => StartAsync(o =>
+    {
+        var withDisk = o with { CacheFolder = Path.Combine(Path.GetDirectoryName(o.KeyRingPath)!, "cache"), DiskTierBytes = EdgeOptions.MinDiskTierBytes, AdminPurge = true };
+        return configure?.Invoke(withDisk) ?? withDisk;
+    });
+
+    /// <summary>Stops the node, lets <paramref name="between"/> happen, starts it on the same folders.</summary>
+    public async Task RestartAsync(Action? between = null)
+    {
+        await StopNodeAsync();
+        between?.Invoke();
+        await StartNodeAsync();
     }
 
     /// <summary>Stores bytes as a rendition is stored, and gives its public path.</summary>
@@ -82,13 +100,24 @@ public sealed class EdgeFixture : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         Store.ReleaseAll();
+        await StopNodeAsync();
+        Assert.Equal(0, Store.OpenReads);
+        _folder.Delete(recursive: true);
+    }
+
+    private async Task StartNodeAsync()
+    {
+        Node = await EdgeNode.StartAsync(_options, Store, NullLoggerFactory.Instance, Time, CancellationToken.None);
+        Client = new(new SocketsHttpHandler { UseProxy = false, AllowAutoRedirect = false }) { BaseAddress = Node.Address };
+    }
+
+    private async Task StopNodeAsync()
+    {
         await Poll.UntilAsync(() => Node.Parts.Fills.Running == 0);
         await SettledAsync();
         Client.Dispose();
         await Node.DisposeAsync();
-        Assert.Equal(0, Node.Parts.Hot.SessionsInUse);
-        Assert.Equal(0, Store.OpenReads);
-        _folder.Delete(recursive: true);
+        Assert.Equal(0, Node.Parts.Cache.Hot.SessionsInUse);
     }
 
     /// <summary>Bytes that tell their place, so that a byte from elsewhere is seen.</summary>

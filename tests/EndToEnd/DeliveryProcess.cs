@@ -105,11 +105,10 @@ public sealed class DeliveryProcess : IAsyncDisposable
     }
 
     /// <summary>SIGTERM: what a service manager sends.</summary>
-    public void Terminate()
-    {
-        using var kill = Process.Start("kill", ["-TERM", _process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
-        kill.WaitForExit();
-    }
+    public void Terminate() => Signal("-TERM");
+
+    /// <summary>SIGINT: what Ctrl-C sends.</summary>
+    public void Interrupt() => Signal("-INT");
 
     /// <summary>SIGKILL to this process alone, as the kernel's memory killer does it: children are left to notice by themselves.</summary>
     public void Kill() => _process.Kill();
@@ -123,6 +122,12 @@ public sealed class DeliveryProcess : IAsyncDisposable
         }
 
         _process.Dispose();
+    }
+
+    private void Signal(string signal)
+    {
+        using var kill = Process.Start("kill", [signal, _process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        kill.WaitForExit();
     }
 
     private async Task PumpOutputAsync()

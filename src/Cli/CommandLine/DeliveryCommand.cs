@@ -3,6 +3,7 @@ using Delivery.Cli.Ingest;
 using Delivery.Cli.Keys;
 using Delivery.Cli.Releases;
 using Delivery.Cli.Roles;
+using Delivery.Cli.Soak;
 using Delivery.Cli.Up;
 using Delivery.Cli.Urls;
 
@@ -41,6 +42,7 @@ internal static class DeliveryCommand
             SignCommand.Create(options, output, error),
             VerifyCommand.Create(options, output, error),
             KeysCommand.Create(options, output, error),
+            SoakCommand.Create(options, output, error),
         };
         root.Options.Add(options.Json);
         root.Options.Add(options.Data);

@@ -58,4 +58,5 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Keys.ApiKeyLine))]
 [JsonSerializable(typeof(Ingest.IngestLine))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
+[JsonSerializable(typeof(Soak.SoakLine))]
 internal sealed partial class CliJson : JsonSerializerContext;

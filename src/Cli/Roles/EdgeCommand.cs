@@ -20,10 +20,12 @@ internal static class EdgeCommand
         var tlsPort = new Option<int?>("--tls-port") { Description = "TLS port; default 8443; open when there is a certificate.", HelpName = "N" };
         var certificate = new Option<string?>("--certificate") { Description = "PEM file: certificate and chain.", HelpName = "FILE" };
         var certificateKey = new Option<string?>("--certificate-key") { Description = "PEM file: its private key.", HelpName = "FILE" };
+        var cache = new Option<string?>("--cache") { Description = "Folder of the disk tier, on a local SSD; default: RAM only.", HelpName = "DIR" };
+        var cacheBytes = new Option<long?>("--cache-bytes") { Description = "Bytes that the disk tier may use; default 64 GiB.", HelpName = "N" };
         var verbose = new Option<bool>("--verbose") { Description = "Log what the server does, not only what goes wrong." };
         var command = new Command("edge", "Run one edge. Every option of docs/configuration.md can stand in --config or in DELIVERY_EDGE_… variables.")
         {
-            config, store, host, port, adminPort, tlsPort, certificate, certificateKey, verbose,
+            config, store, host, port, adminPort, tlsPort, certificate, certificateKey, cache, cacheBytes, verbose,
         };
         command.Run(options, output, error, async (parsed, context, cancellationToken) =>
         {
@@ -35,6 +37,8 @@ internal static class EdgeCommand
                 [nameof(EdgeOptions.TlsPort)] = parsed.GetValue(tlsPort),
                 [nameof(EdgeOptions.CertificatePath)] = parsed.GetValue(certificate),
                 [nameof(EdgeOptions.CertificateKeyPath)] = parsed.GetValue(certificateKey),
+                [nameof(EdgeOptions.CacheFolder)] = parsed.GetValue(cache),
+                [nameof(EdgeOptions.DiskTierBytes)] = parsed.GetValue(cacheBytes),
                 [nameof(EdgeOptions.KeyRingPath)] = parsed.GetValue(options.Keys) ?? Environment.GetEnvironmentVariable("DELIVERY_KEYS"),
             });
             if (settings.InlineScheduling)

@@ -6,7 +6,7 @@ namespace Delivery.Cli.Up;
 
 /// <summary>
 /// Everything that <c>delivery up</c> keeps: <c>store/</c> (the object store), <c>keys.json</c> (the key ring), <c>api-key</c>,
-/// <c>work/</c> (the transcoder's private folders), <c>demo/</c> (the demo's masters), <c>up.json</c>. One process holds it at a time.
+/// <c>cache/</c> (the edge's disk tier), <c>work/</c> (the transcoder's private folders), <c>demo/</c> (the demo's masters), <c>up.json</c>. One process holds it at a time.
 /// </summary>
 internal sealed class DataFolder : IDisposable
 {
@@ -19,6 +19,8 @@ internal sealed class DataFolder : IDisposable
     public string Store => System.IO.Path.Combine(Path, "store");
 
     public string KeyRing => System.IO.Path.Combine(Path, "keys.json");
+
+    public string Cache => System.IO.Path.Combine(Path, "cache");
 
     public string Work => System.IO.Path.Combine(Path, "work");
 

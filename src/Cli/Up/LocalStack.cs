@@ -13,6 +13,9 @@ namespace Delivery.Cli.Up;
 /// <summary>All roles in one process on embedded defaults: File store, in-process queue, one edge, one worker, one origin.</summary>
 internal sealed class LocalStack : IAsyncDisposable
 {
+    // Beside a store on the same disk: enough to outlive a restart, not to double what the store takes.
+    private const long CacheBytes = 4L << 30;
+
     private readonly List<IAsyncDisposable> _nodes = [];
 
     private LocalStack(UpFile endpoints, IObjectStore store) => (Endpoints, Store) = (endpoints, store);
@@ -36,7 +39,8 @@ internal sealed class LocalStack : IAsyncDisposable
             var store = FileStore.Open(data.Store);
             var queue = new InProcessJobQueue(TimeProvider.System);
             var edge = await EdgeNode.StartAsync(
-                new EdgeOptions { Host = "127.0.0.1", Port = edgePort, AdminPort = NextPort(edgePort), KeyRingPath = data.KeyRing }, store, log, TimeProvider.System, cancellationToken);
+                new EdgeOptions { Host = "127.0.0.1", Port = edgePort, AdminPort = NextPort(edgePort), KeyRingPath = data.KeyRing, CacheFolder = data.Cache, DiskTierBytes = CacheBytes },
+                store, log, TimeProvider.System, cancellationToken);
             nodes.Add(edge);
             // The origin starts before the worker: it fills the queue from the catalog.
             var origin = await OriginNode.StartAsync(

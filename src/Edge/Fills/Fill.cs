@@ -1,3 +1,4 @@
+using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Objects;
 using Delivery.ObjectStore;
 
@@ -8,7 +9,7 @@ namespace Delivery.Edge.Fills;
 /// of it joins, follows the bytes as they land, and may leave.
 /// </summary>
 /// <remarks><code>
-/// Running ── upstream opened: Entry ── bytes land: Landed grows ──▶ Completed ──▶ chunks to the hot tier ──▶ unregistered
+/// Running ── upstream opened: Entry ── bytes land: Landed grows ──▶ Completed ──▶ chunks to the cache ──▶ unregistered
 ///    └────────────────────────────────────────────────────────────▶ any other outcome: unregistered, nothing admitted
 /// </code></remarks>
 internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long firstChunk, int run)
@@ -25,6 +26,15 @@ internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long f
 
     /// <summary>What the leader knew of the object; null when this fill is the first to ask.</summary>
     public EdgeObject? Known { get; } = known;
+
+    /// <summary>The path's generation when the fill started.</summary>
+    public long Generation { get; init; }
+
+    /// <summary>The cache's control sequence when the fill started.</summary>
+    public long Sequence { get; init; }
+
+    /// <summary>The cache had the first chunk and could not give it: it is proven, and needs no probation.</summary>
+    public bool IsRefill { get; init; }
 
     public long FirstChunk { get; } = firstChunk;
 

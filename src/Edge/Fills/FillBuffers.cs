@@ -1,3 +1,4 @@
+using Delivery.Edge.Cache.HotTier;
 using System.Collections.Concurrent;
 
 namespace Delivery.Edge.Fills;

@@ -24,6 +24,9 @@ internal sealed class FillLease(FillTable table, FillChunk chunk, bool joined) :
     /// <summary>Waits until a byte at <paramref name="offset"/> of the chunk has landed, or the fill has ended.</summary>
     public Task WaitAsync(int offset, CancellationToken cancellationToken) => chunk.Fill.WaitAsync(RunOffset + offset, cancellationToken);
 
+    /// <summary>Waits until the fill has ended.</summary>
+    public Task EndAsync() => chunk.Fill.WaitAsync(long.MaxValue, CancellationToken.None);
+
     /// <summary>The bytes of the chunk from <paramref name="offset"/> that have landed; empty when there are none or the fill failed.</summary>
     public ReadOnlySpan<byte> Landed(int offset)
     {

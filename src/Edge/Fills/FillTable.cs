@@ -10,12 +10,13 @@ namespace Delivery.Edge.Fills;
 
 /// <summary>Every fill under way, by object and chunk: whoever misses a chunk joins its fill or leads a new one.</summary>
 internal sealed partial class FillTable(
-    IObjectStore upstream, HotTierStore hot, ObjectTable objects, FillBuffers buffers, EdgeOptions options, EdgeMeter meter, TimeProvider time, ILogger log)
+    IObjectStore upstream, ChunkCache cache, ObjectTable objects, FillBuffers buffers, EdgeOptions options, EdgeMeter meter, TimeProvider time, ILogger log)
     : IDisposable
 {
     private readonly Lock _gate = new();
-    private readonly Dictionary<(string Path, long Index), FillChunk> _chunks = [];
-    private readonly Dictionary<string, Task<Description>> _descriptions = new(StringComparer.Ordinal);
+    // By generation too: who asks after a purge never joins what was asked before it.
+    private readonly Dictionary<(string Path, long Generation, long Index), FillChunk> _chunks = [];
+    private readonly Dictionary<(string Path, long Generation), Task<Description>> _descriptions = [];
     private readonly CancellationTokenSource _stopping = new();
     private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _running;
@@ -34,17 +35,20 @@ internal sealed partial class FillTable(
     }
 
     /// <summary>
-    /// Joins the fill of a chunk, or leads one of up to <paramref name="run"/> chunks; null when the chunk is in the hot tier by now, or (for an unknown
+    /// Joins the fill of a chunk, or leads one of up to <paramref name="run"/> chunks; null when the chunk is in the cache by now, or (for an unknown
     /// object) its metadata is known by now: look again.
     /// </summary>
-    /// <param name="refill">The chunk is to be filled even if the hot tier seems to hold it.</param>
+    /// <param name="refill">The chunk is to be filled even if the cache seems to hold it.</param>
     public FillLease? JoinOrLead(string path, ObjectKey key, EdgeObject? known, long chunk, int run, bool refill = false)
     {
         Debug.Assert(run is > 0 and <= Chunk.MaxRun);
+        // Before anything is asked of upstream: what comes is at least as new as this.
+        var sequence = cache.Sequence;
+        var generation = known?.Generation ?? cache.GenerationOf(ObjectHash.OfPath(path));
         Fill fill;
         lock (_gate)
         {
-            if (_chunks.TryGetValue((path, chunk), out var present))
+            if (_chunks.TryGetValue((path, generation, chunk), out var present))
             {
                 // A fill of another version (the object was replaced meanwhile) is waited for like any other: the request finds the versions
                 // different when it looks at the lease's entry, and plans anew.
@@ -52,19 +56,19 @@ internal sealed partial class FillTable(
                 return new(this, present, joined: true);
             }
 
-            // A chunk leaves this table after it has entered the hot tier, so not being here and not being there means that nobody fills it.
-            if (known is null ? objects.TryFind(path, time.GetUtcNow(), out _) : !refill && known.IsIn(hot, chunk))
+            // A chunk leaves this table after it has entered the cache, so not being here and not being there means that nobody fills it.
+            if (known is null ? objects.TryFind(path, time.GetUtcNow(), out _) : !refill && known.IsIn(cache, chunk))
                 return null;
 
             var length = 1;
-            while (length < run && !_chunks.ContainsKey((path, chunk + length)) && (known is null || IsWanted(known, chunk + length)))
+            while (length < run && !_chunks.ContainsKey((path, generation, chunk + length)) && (known is null || IsWanted(known, chunk + length)))
                 length++;
             var reserved = buffers.TryReserve(length);
-            fill = new Fill(path, key, known, chunk, Math.Max(1, reserved)) { Reserved = reserved };
+            fill = new Fill(path, key, known, chunk, Math.Max(1, reserved)) { Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = refill };
             for (var i = 0; i < fill.Chunks.Length; i++)
             {
                 fill.Chunks[i] = new(fill, i) { References = 1, Buffer = reserved > 0 ? buffers.Take() : null };
-                _chunks.Add((path, chunk + i), fill.Chunks[i]);
+                _chunks.Add((path, generation, chunk + i), fill.Chunks[i]);
             }
 
             fill.Chunks[0].References++;
@@ -79,15 +83,16 @@ internal sealed partial class FillTable(
     /// <summary>Reads an object's metadata; requests that ask at once share one answer.</summary>
     public Task<Description> DescribeAsync(string path, ObjectKey key)
     {
+        var generation = cache.GenerationOf(ObjectHash.OfPath(path));
         lock (_gate)
         {
-            if (_descriptions.TryGetValue(path, out var present))
+            if (_descriptions.TryGetValue((path, generation), out var present))
                 return present;
             // An answer leaves this table after it has entered the object table, so not being in either means that nobody asks.
             if (objects.TryFind(path, time.GetUtcNow(), out var found))
                 return Task.FromResult(new Description(found.Exists ? FillOutcome.Completed : FillOutcome.Absent, found));
             _running++;
-            return _descriptions[path] = Task.Run(() => RunDescribeAsync(path, key));
+            return _descriptions[(path, generation)] = Task.Run(() => RunDescribeAsync(path, generation, key));
         }
     }
 
@@ -119,7 +124,7 @@ internal sealed partial class FillTable(
             buffers.Return(buffer);
     }
 
-    private bool IsWanted(EdgeObject entry, long chunk) => chunk < Chunk.CountOf(entry.Length) && !entry.IsIn(hot, chunk);
+    private bool IsWanted(EdgeObject entry, long chunk) => chunk < Chunk.CountOf(entry.Length) && !entry.IsIn(cache, chunk);
 
     private async Task RunAsync(Fill fill)
     {
@@ -158,21 +163,21 @@ internal sealed partial class FillTable(
         await using var read = await upstream.OpenReadAsync(fill.Key, range, deadline.Token);
         if (read is null)
         {
-            objects.Add(EdgeObject.Absent(fill.Path, fill.Key, time.GetUtcNow() + options.AbsentTtl));
+            objects.Add(EdgeObject.Absent(fill.Path, fill.Key, fill.Generation, time.GetUtcNow() + options.AbsentTtl));
             return FillOutcome.Absent;
         }
 
         // 3. Upstream's truth is checked before a byte of it is shown.
         if (fill.Known is { } known && !known.IsSameVersion(read.Info))
         {
-            objects.Add(EdgeObject.Present(fill.Path, read.Info));
+            objects.Add(EdgeObject.Present(fill.Path, read.Info, fill.Generation));
             return FillOutcome.Changed;
         }
 
         var expected = Math.Min(range.Length, read.Info.Length - range.Offset);
         if (read.Offset != range.Offset || read.Length != expected || expected <= 0)
             return FillOutcome.Contradictory;
-        var entry = fill.Known ?? objects.Add(EdgeObject.Present(fill.Path, read.Info));
+        var entry = fill.Known ?? objects.Add(EdgeObject.Present(fill.Path, read.Info, fill.Generation));
         fill.Opened(entry);
 
         // 4. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
@@ -240,9 +245,10 @@ internal sealed partial class FillTable(
                 continue;
             }
 
+            // Also after a purge of the path: those who asked before it may need more of what they began with, and nobody else finds it.
             fill.Entry!.HasStoredChunks = true;
-            var record = new CacheRecord(fill.Entry.ChunkKey(chunk.Index), ObjectHash.OfPath(fill.Path), 0, length);
-            hot.Write(new(record, chunk.Buffer!.Seal(record), () => Unregister(chunk)));
+            var record = new CacheRecord(fill.Entry.ChunkKey(chunk.Index), fill.Entry.PathHash, fill.Sequence, length);
+            cache.Write(new(record, chunk.Buffer!.Seal(record), () => Unregister(chunk), cache.Pins.IsPinned(fill.Entry.Hash), fill.IsRefill));
         }
 
         lock (_gate)
@@ -255,11 +261,11 @@ internal sealed partial class FillTable(
     private void Unregister(FillChunk chunk)
     {
         lock (_gate)
-            _chunks.Remove((chunk.Fill.Path, chunk.Index));
+            _chunks.Remove((chunk.Fill.Path, chunk.Fill.Generation, chunk.Index));
         Release(chunk);
     }
 
-    private async Task<Description> RunDescribeAsync(string path, ObjectKey key)
+    private async Task<Description> RunDescribeAsync(string path, long generation, ObjectKey key)
     {
         try
         {
@@ -267,8 +273,8 @@ internal sealed partial class FillTable(
             using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
             var info = await upstream.FindAsync(key, deadline.Token);
             var entry = objects.Add(info is null
-                ? EdgeObject.Absent(path, key, time.GetUtcNow() + options.AbsentTtl)
-                : EdgeObject.Present(path, info));
+                ? EdgeObject.Absent(path, key, generation, time.GetUtcNow() + options.AbsentTtl)
+                : EdgeObject.Present(path, info, generation));
             return new(info is null ? FillOutcome.Absent : FillOutcome.Completed, entry);
         }
         catch (Exception exception)
@@ -281,7 +287,7 @@ internal sealed partial class FillTable(
         {
             lock (_gate)
             {
-                _descriptions.Remove(path);
+                _descriptions.Remove((path, generation));
                 if (--_running == 0 && _stopping.IsCancellationRequested)
                     _idle.TrySetResult();
             }

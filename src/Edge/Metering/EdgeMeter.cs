@@ -1,6 +1,6 @@
 using System.Diagnostics.Metrics;
 using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
+using Delivery.Edge.Cache.DiskTier;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Objects;
 using Delivery.TokenAuth;
@@ -65,17 +65,63 @@ internal sealed class EdgeMeter : IDisposable
     public long Fills(FillOutcome outcome) => Volatile.Read(ref _fills[(int)outcome]);
 
     /// <summary>Gauges of what the node holds; they live as long as this meter.</summary>
-    public void Watch(HotTierStore hot, ObjectTable objects, FillBuffers buffers, FillTable fills)
+    public void Watch(ChunkCache cache, ObjectTable objects, FillBuffers buffers, FillTable fills, ChunkRepair repair)
     {
+        var hot = cache.Hot;
         _meter.CreateObservableGauge("delivery.edge.hot_tier.budget", () => hot.BudgetBytes, "By", "RAM that the hot tier may use, index included.");
         _meter.CreateObservableGauge("delivery.edge.hot_tier.used", () => hot.UsedBytes, "By", "Log that holds chunks.");
         _meter.CreateObservableCounter("delivery.edge.hot_tier.evicted", () => hot.EvictedBytes, "By", "Log dropped for space.");
         _meter.CreateObservableCounter("delivery.edge.hot_tier.admitted", () => hot.Admitted, "{chunk}", "Chunks written.");
         _meter.CreateObservableCounter("delivery.edge.hot_tier.not_admitted", () => hot.NotAdmitted, "{chunk}", "Chunks not written, because the queue was full.");
+        _meter.CreateObservableCounter("delivery.edge.hot_tier.promoted", () => hot.Promoted, "{chunk}", "Chunks that left probation proven.");
+        _meter.CreateObservableCounter("delivery.edge.hot_tier.kept", () => hot.KeptBytes, "By", "Log written again at a page turn.");
+        _meter.CreateObservableGauge("delivery.edge.pinned", () => cache.Pins.Bytes, "By", "Bytes of pinned objects.");
         _meter.CreateObservableGauge("delivery.edge.objects", () => objects.Count, "{object}", "Objects whose metadata is held.");
         _meter.CreateObservableGauge("delivery.edge.fill_buffers.used", () => buffers.InUse, "{buffer}", "Chunk buffers in use.");
         _meter.CreateObservableGauge("delivery.edge.fills.running", () => fills.Running, "{fill}", "Fills under way.");
+        if (cache.WantsDisk)
+            WatchDisk(cache, repair);
     }
+
+    private void WatchDisk(ChunkCache cache, ChunkRepair repair)
+    {
+        // No tier yet, as the disk could not be opened: everything is 0 and both directions are off.
+        Count("budget", "By", "Bytes that segments may take.", d => d.BudgetBytes, gauge: true);
+        Count("used", "By", "Bytes of segment files.", d => d.UsedBytes, gauge: true);
+        Count("directory", "By", "RAM of the directory.", d => d.DirectoryBytes, gauge: true);
+        Count("segments", "{segment}", "Segment files.", d => d.Segments, gauge: true);
+        Count("write_buffers.used", "{buffer}", "Chunks that wait to be written.", d => d.WriteBuffersInUse, gauge: true);
+        Count("admitted", "By", "Chunk bytes written for the first time.", d => d.Counters.AdmittedBytes);
+        Count("written", "By", "Bytes written to segments; over admitted: write amplification.", d => d.Counters.WrittenBytes);
+        Count("reinserted", "By", "Bytes written again because they were in use or pinned.", d => d.Counters.ReinsertedBytes);
+        Count("evicted", "By", "Bytes of files unlinked.", d => d.Counters.EvictedBytes);
+        Count("scrubbed", "By", "Bytes read again and checked.", d => d.Counters.ScrubbedBytes);
+        Count("damaged", "{record}", "Records found bad by reads and by the scrubber.", d => d.Counters.DamagedRecords);
+        Count("dropped_segments", "{segment}", "Files that could not be understood and were unlinked.", d => d.Counters.DroppedSegments);
+        Count("promoted", "{chunk}", "Chunks read from disk again and again and given to RAM.", d => d.Counters.Promoted);
+        _meter.CreateObservableCounter("delivery.edge.disk_tier.repaired", () => repair.Repaired, "{chunk}", "Damaged chunks fetched again.");
+        _meter.CreateObservableCounter("delivery.edge.disk_tier.not_repaired", () => repair.Left, "{record}", "Damaged records left to the next miss.");
+        _meter.CreateObservableCounter("delivery.edge.disk_tier.reads", () => ByLabel<DiskReadOutcome>("outcome", cache, (d, o) => d.Counters.Reads(o)), "{read}", "Reads of chunks that the directory knows, by outcome.");
+        _meter.CreateObservableCounter("delivery.edge.disk_tier.not_admitted", () => ByLabel<NotAdmittedReason>("reason", cache, (d, o) => d.Counters.NotAdmitted(o)), "{chunk}", "Chunks that did not get to disk, by reason.");
+        _meter.CreateObservableGauge("delivery.edge.disk_tier.off", () => new Measurement<int>[]
+        {
+            new(cache.Disk is { State: not DiskTierState.Off } ? 0 : 1, new KeyValuePair<string, object?>("direction", "read")),
+            new(cache.Disk is { WritesOn: true } ? 0 : 1, new KeyValuePair<string, object?>("direction", "write")),
+        }, null, "1 while the disk is left alone because it fails, is full, read-only or slow.");
+
+        void Count(string name, string unit, string description, Func<DiskTierStore, long> read, bool gauge = false)
+        {
+            long Value() => cache.Disk is { } disk ? read(disk) : 0;
+            if (gauge)
+                _meter.CreateObservableGauge($"delivery.edge.disk_tier.{name}", Value, unit, description);
+            else
+                _meter.CreateObservableCounter($"delivery.edge.disk_tier.{name}", Value, unit, description);
+        }
+    }
+
+    private static IEnumerable<Measurement<long>> ByLabel<T>(string label, ChunkCache cache, Func<DiskTierStore, T, long> read)
+        where T : struct, Enum =>
+        cache.Disk is not { } disk ? [] : Enum.GetValues<T>().Select(value => new Measurement<long>(read(disk, value), new KeyValuePair<string, object?>(label, Label(value))));
 
     public void RequestEnded(int status, CacheState state) =>
         Interlocked.Increment(ref _requests[Math.Clamp(status / 100, 1, 5) * CacheStates.Length + (int)state]);

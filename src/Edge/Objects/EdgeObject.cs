@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Globalization;
 using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Objects;
@@ -15,10 +14,13 @@ internal sealed class EdgeObject
 
     private ContentRange? _lastRange;
 
-    private EdgeObject(string path, ObjectKey key, ObjectInfo? info, DateTimeOffset believedUntil)
+    private EdgeObject(string path, ObjectKey key, ObjectInfo? info, long generation, DateTimeOffset believedUntil)
     {
         Path = path;
+        PathHash = ObjectHash.OfPath(path);
         Key = key;
+        Info = info;
+        Generation = generation;
         BelievedUntil = believedUntil;
         if (info is null)
         {
@@ -28,9 +30,10 @@ internal sealed class EdgeObject
 
         Exists = true;
         Length = info.Length;
-        Validator = ValidatorOf(path, info, out var etag);
+        Validator = ValidatorOf(path, info, out var etag, out var immutable);
         ETag = etag;
-        Hash = ObjectHash.OfVersion(path, Validator, 0);
+        IsImmutable = immutable;
+        Hash = ObjectHash.OfVersion(path, Validator, generation);
         ContentType = ContentTypes.For(path, info.ContentType);
         UnsatisfiedRange = string.Create(CultureInfo.InvariantCulture, $"bytes */{Length}");
     }
@@ -39,6 +42,17 @@ internal sealed class EdgeObject
     public string Path { get; }
 
     public ObjectKey Key { get; }
+
+    /// <summary>What upstream said; null when it has no such object.</summary>
+    public ObjectInfo? Info { get; }
+
+    /// <summary>Sequence of the last purge of the path when upstream was asked; 0 without one.</summary>
+    public long Generation { get; }
+
+    /// <summary>The name is a digest of the content, so what is known of it never changes.</summary>
+    public bool IsImmutable { get; }
+
+    public ObjectHash PathHash { get; }
 
     /// <summary>False: upstream has no such object, believed until <see cref="BelievedUntil"/>.</summary>
     public bool Exists { get; }
@@ -66,18 +80,18 @@ internal sealed class EdgeObject
     /// <summary>No longer in the table; its slot there is free for the next one.</summary>
     public bool Removed { get; set; }
 
-    public static EdgeObject Present(string path, ObjectInfo info) => new(path, info.Key, info, DateTimeOffset.MaxValue);
+    public static EdgeObject Present(string path, ObjectInfo info, long generation) => new(path, info.Key, info, generation, DateTimeOffset.MaxValue);
 
-    public static EdgeObject Absent(string path, ObjectKey key, DateTimeOffset believedUntil) => new(path, key, null, believedUntil);
+    public static EdgeObject Absent(string path, ObjectKey key, long generation, DateTimeOffset believedUntil) => new(path, key, null, generation, believedUntil);
 
     /// <summary>Whether upstream's description is of the same bytes as this entry.</summary>
-    public bool IsSameVersion(ObjectInfo info) => info.Length == Length && ValidatorOf(Path, info, out _) == Validator;
+    public bool IsSameVersion(ObjectInfo info) => info.Length == Length && ValidatorOf(Path, info, out _, out _) == Validator;
 
     public ChunkKey ChunkKey(long index) => new(Hash, index);
 
     public int ChunkLength(long index) => Chunk.LengthOf(index, Length);
 
-    public bool IsIn(HotTierStore hot, long chunk) => hot.Contains(ChunkKey(chunk), ChunkLength(chunk));
+    public bool IsIn(ChunkCache cache, long chunk) => cache.Contains(ChunkKey(chunk), ChunkLength(chunk));
 
     /// <summary><c>Content-Range</c>'s value. The last one is kept: most requests for an object are for its head.</summary>
     public string ContentRangeText(long start, long end)
@@ -92,10 +106,11 @@ internal sealed class EdgeObject
 
     // A file addressed by content is the same in every store and after every rewrite, so its name is its ETag; its SHA-256, where the
     // store knows it, confirms that. Any other object is what the store's version says (RFC 9110 §8.8.3: a strong validator).
-    private static string ValidatorOf(string path, ObjectInfo info, out string etag)
+    private static string ValidatorOf(string path, ObjectInfo info, out string etag, out bool immutable)
     {
         var fileId = FileIdOf(path);
-        if (fileId.Length > 0 && (info.Sha256 is null || info.Sha256.AsSpan().StartsWith(fileId, StringComparison.Ordinal)))
+        immutable = fileId.Length > 0 && (info.Sha256 is null || info.Sha256.AsSpan().StartsWith(fileId, StringComparison.Ordinal));
+        if (immutable)
         {
             etag = $"\"{fileId}\"";
             return info.Sha256 ?? info.Version;

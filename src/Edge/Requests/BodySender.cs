@@ -36,6 +36,9 @@ internal sealed class BodySender
 
     public Span<byte> GetSpan(int size) => _writer.GetSpan(size);
 
+    /// <summary>As <see cref="GetSpan"/>, for what may be filled after an await.</summary>
+    public Memory<byte> GetMemory(int size) => _writer.GetMemory(size);
+
     public void Advance(int bytes)
     {
         _writer.Advance(bytes);

@@ -1,5 +1,4 @@
 using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
@@ -10,5 +9,5 @@ namespace Delivery.Edge.Requests;
 
 /// <summary>The parts of the node that a request meets on its way.</summary>
 internal sealed record EdgeParts(
-    EdgeOptions Options, KeyRingFile Keys, ITokenScheme Scheme, ObjectTable Objects, HotTierStore Hot, FillTable Fills, EdgeMeter Meter,
+    EdgeOptions Options, KeyRingFile Keys, ITokenScheme Scheme, ObjectTable Objects, ChunkCache Cache, ObjectRecall Recall, FillTable Fills, EdgeMeter Meter,
     ResponseFields Fields, TimeProvider Time, ILogger Log);

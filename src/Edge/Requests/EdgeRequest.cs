@@ -17,11 +17,11 @@ namespace Delivery.Edge.Requests;
 /// <item>limit: connections, header sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs</item>
 /// <item>admit: method, target, body, token; nothing about an object's existence is said before the token is good</item>
 /// <item>plan: the object, preconditions, range, chunks; what is missing is asked of upstream before the headers go out</item>
-/// <item>read each chunk: from the hot tier, else join or lead its fill</item>
+/// <item>read each chunk: from RAM, else from disk, else join or lead its fill</item>
 /// <item>send: straight into the response's buffer</item>
 /// <item>account</item>
 /// </list>
-/// A hit runs through all of it synchronously. Used again for the next request of its connection.
+/// A hit in RAM (or in the system's page cache) runs through all of it synchronously. Used again for the next request of its connection.
 /// </summary>
 [SuppressMessage("Reliability", "CA1001:Types that own disposable fields should be disposable", Justification = "The lease is released in RunAsync's finally.")]
 internal sealed partial class EdgeRequest(EdgeParts parts)
@@ -52,6 +52,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private RangeHeader _range;
     private bool _hasPreconditions;
     private bool _mustDescribe;
+    private bool _recalled;
+    private bool _storedFailed;
     private EdgeObject? _object;
     private FillLease? _lease;
     private Fill? _led;
@@ -82,7 +84,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
         _started = parts.Time.GetTimestamp();
-        _isHead = _hasPreconditions = _mustDescribe = _collapsed = _clientLeft = _firstByteSeen = false;
+        _isHead = _hasPreconditions = _mustDescribe = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
         _object = null;
         _led = null;
@@ -256,7 +258,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         }
 
         var first = Chunk.IndexOf(_start);
-        if (!known.IsIn(parts.Hot, first) && !(_lease is { } lease && lease.Serves(known, first, (int)(_start % Chunk.SizeBytes))))
+        if (!known.IsIn(parts.Cache, first) && !(_lease is { } lease && lease.Serves(known, first, (int)(_start % Chunk.SizeBytes))))
         {
             if (_cache == CacheState.Hit)
                 _cache = known.HasStoredChunks ? CacheState.Partial : CacheState.Miss;
@@ -274,7 +276,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         var last = Math.Min(Chunk.IndexOf(_end - 1), first + MaxChunksPlanned - 1);
         for (var index = first + 1; index <= last; index++)
         {
-            if (known.IsIn(parts.Hot, index))
+            if (known.IsIn(parts.Cache, index))
                 continue;
             _cache = CacheState.Partial;
             return;
@@ -284,6 +286,15 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     // 3. Plan: asks upstream for metadata, or for the first chunk's fill, which brings both; false when the response is complete.
     private async Task<bool> AskUpstreamAsync()
     {
+        // Known from before a restart, or pushed out of the object table: the disk tier may have what upstream said.
+        if (_object is null && !_recalled)
+        {
+            _recalled = true;
+            _object = await parts.Recall.FindAsync(_path!);
+            if (_object is not null)
+                return true;
+        }
+
         if (_cache is CacheState.None or CacheState.Hit)
             _cache = CacheState.Miss;
 
@@ -335,7 +346,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         return true;
     }
 
-    // 4. Read each chunk: from the hot tier, else join or lead its fill. 5. Send it.
+    // 4. Read each chunk: from RAM, else from disk, else join or lead its fill. 5. Send it.
     private async Task SendAsync()
     {
         var known = _object!;
@@ -354,8 +365,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             var offset = (int)(position % Chunk.SizeBytes);
             var wanted = (int)Math.Min(known.ChunkLength(index) - offset, _end - position);
 
-            // 4a. Hot tier.
-            if (_lease is null && TrySendHot(known, index, offset, wanted))
+            // 4a. RAM. 4b. Disk.
+            if (_lease is null && (TrySendHot(known, index, offset, wanted) || await TrySendStoredAsync(known, index, offset, wanted)))
             {
                 misses = 0;
                 position += wanted;
@@ -364,10 +375,13 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 continue;
             }
 
-            // 4b. A fill. Seeing the chunk in the hot tier and missing it there twice in a row means a record that answers for nothing: filled anew.
-            if (_lease?.Index != index && !Join(index, refill: ++misses > 2))
+            // 4c. A fill. A chunk that the cache has and does not give (a disk that is slow, or failed a moment ago) is filled anew. The count ends what would
+            // go round for ever: a record that answers for nothing.
+            if (_lease?.Index != index && !Join(index, refill: ++misses > 2 || _storedFailed))
                 continue;
             var lease = _lease!;
+            // Before its bytes are looked at: a fill that ends in between has landed what this look has missed.
+            var outcome = lease.Outcome;
             var sent = lease.Entry?.Hash == known.Hash ? SendLanded(lease, offset, wanted) : 0;
             if (sent > 0)
             {
@@ -380,9 +394,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 continue;
             }
 
-            if (lease.Outcome != FillOutcome.Running || (lease.Entry is { } found && found.Hash != known.Hash))
+            if (outcome != FillOutcome.Running || (lease.Entry is { } found && found.Hash != known.Hash))
             {
-                Abort(lease.Outcome);
+                Abort(outcome);
                 return;
             }
 
@@ -395,8 +409,28 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private bool TrySendHot(EdgeObject known, long index, int offset, int wanted)
     {
         var span = _sender.GetSpan(wanted)[..wanted];
-        if (!parts.Hot.TryRead(known.ChunkKey(index), known.ChunkLength(index), offset, span))
+        // What this request's own fill brought is no re-use.
+        var isUse = _led is null || index - _led.FirstChunk >= _led.Chunks.Length || index < _led.FirstChunk;
+        if (!parts.Cache.TryReadHot(known.ChunkKey(index), known.ChunkLength(index), offset, span, isUse))
             return false;
+        _sender.Advance(wanted);
+        return true;
+    }
+
+    private async ValueTask<bool> TrySendStoredAsync(EdgeObject known, long index, int offset, int wanted)
+    {
+        _storedFailed = false;
+        var key = known.ChunkKey(index);
+        var length = known.ChunkLength(index);
+        if (!parts.Cache.IsStored(key, length))
+            return false;
+        var read = parts.Cache.ReadStoredAsync(key, length, offset, _sender.GetMemory(wanted)[..wanted]);
+        if (!await read)
+        {
+            _storedFailed = true;
+            return false;
+        }
+
         _sender.Advance(wanted);
         return true;
     }

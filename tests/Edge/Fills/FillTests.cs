@@ -138,7 +138,7 @@ public sealed class FillTests
         await client.Stream.ReadExactlyAsync(rest);
         Assert.True(content.AsSpan(1000).SequenceEqual(rest));
         // No chunk twice: what a fill brought is there when its reader gets to it, however far the hot tier's writer lags.
-        Assert.Equal(0, edge.Node.Parts.Hot.NotAdmitted);
+        Assert.Equal(0, edge.Node.Parts.Cache.Hot.NotAdmitted);
         Assert.Equal(content.Length, edge.Store.BytesRead);
     }
 
@@ -215,7 +215,7 @@ public sealed class FillTests
         var got = 1000 + (await client.ReadToEndAsync()).Length;
         Assert.InRange(got, 1000, 100_010);
         await edge.SettledAsync();
-        Assert.Equal(0, edge.Node.Parts.Hot.Admitted);
+        Assert.Equal(0, edge.Node.Parts.Cache.Hot.Admitted);
         Assert.Equal(0, edge.Node.Parts.Objects.Count);
 
         edge.Store.Script = null;
@@ -237,7 +237,7 @@ public sealed class FillTests
         Assert.Equal(HttpStatusCode.BadGateway, response.StatusCode);
         Assert.Equal(3, edge.Store.Opens.Count);
         await edge.SettledAsync();
-        Assert.Equal(0, edge.Node.Parts.Hot.Admitted);
+        Assert.Equal(0, edge.Node.Parts.Cache.Hot.Admitted);
     }
 
     [Fact]
@@ -351,7 +351,7 @@ public sealed class FillTests
                 Assert.True(content.AsSpan(start, end - start).SequenceEqual(body), $"seed {Seed}, reader {reader}, request {i}: {path} {start}-{end}");
             }
         }));
-        Assert.True(edge.Node.Parts.Hot.UsedBytes <= EdgeOptions.MinHotTierBytes);
+        Assert.True(edge.Node.Parts.Cache.Hot.UsedBytes <= EdgeOptions.MinHotTierBytes);
         Assert.True(edge.Node.Parts.Objects.Count <= 16);
     }
 

@@ -17,6 +17,9 @@ internal unsafe struct ChunkRead
     /// <summary>The read counts as a use of the chunk (<see cref="ChunkValue"/>).</summary>
     public bool IsUse;
 
+    /// <summary>The chunk's uses, if this read has added one.</summary>
+    public byte UsesNow;
+
     /// <summary>Set by the writer's reads: where the record lies.</summary>
     public long Address;
 }
@@ -28,10 +31,10 @@ internal unsafe struct ChunkRead
 internal sealed class ChunkFunctions : FunctionsBase<ChunkKey, SpanByte, ChunkRead, bool, Empty>
 {
     public override bool SingleReader(ref ChunkKey key, ref ChunkRead input, ref SpanByte value, ref bool dst, ref ReadInfo readInfo) =>
-        dst = ChunkValue.TryCopy(ref value, input);
+        dst = ChunkValue.TryCopy(ref value, ref input);
 
     public override bool ConcurrentReader(ref ChunkKey key, ref ChunkRead input, ref SpanByte value, ref bool dst, ref ReadInfo readInfo) =>
-        dst = ChunkValue.TryCopy(ref value, input);
+        dst = ChunkValue.TryCopy(ref value, ref input);
 }
 
 /// <summary>FASTER's callbacks for the one writer: it appends, and reads values whole, headers included.</summary>

@@ -69,7 +69,7 @@ internal static unsafe class ChunkValue
     public static void SetUses(Span<byte> value, byte uses) => value[UsesAt] = uses;
 
     /// <summary>Copies a part of the chunk; a copy that begins at the chunk's first byte is a use.</summary>
-    public static bool TryCopy(ref SpanByte value, in ChunkRead read)
+    public static bool TryCopy(ref SpanByte value, ref ChunkRead read)
     {
         var bytes = value.AsSpan();
         if (bytes.Length < HeaderBytes + read.ChunkLength
@@ -81,7 +81,7 @@ internal static unsafe class ChunkValue
 
         // Looked at before it is written: what is hot has its full mark, and its line stays shared between cores.
         if (read.IsUse && bytes[UsesAt] < Policy.CachePolicy.MaxUses)
-            bytes[UsesAt]++;
+            read.UsesNow = ++bytes[UsesAt];
         bytes.Slice(HeaderBytes + read.Offset, read.Count).CopyTo(new(read.Destination, read.Count));
         return true;
     }

@@ -106,7 +106,12 @@ internal sealed partial class HotTierStore : IDisposable
                 Check = key.Object.High,
                 IsUse = offset == 0 && countsAsUse,
             };
-            return _main.Of(key).TryRead(ref key, ref read) || _probation.Of(key).TryRead(ref key, ref read);
+            if (!_main.Of(key).TryRead(ref key, ref read) && !_probation.Of(key).TryRead(ref key, ref read))
+                return false;
+            // Once in a chunk's life in RAM: what is proven goes to disk now, not when its page turns, which on a quiet edge is never. A full queue is no loss: the turn comes.
+            if (read.UsesNow != 0 && read.UsesNow == _policy.UsesToProve(key) && !_links.IsOnDisk(key, chunkLength) && !_queue.IsAddingCompleted)
+                _queue.TryAdd(Admission.Reused(key));
+            return true;
         }
     }
 
@@ -134,6 +139,12 @@ internal sealed partial class HotTierStore : IDisposable
         {
             try
             {
+                if (chunk.IsReused)
+                {
+                    WriteDown(chunk.Record.Key);
+                    continue;
+                }
+
                 Place(chunk);
                 Interlocked.Increment(ref _admitted);
             }
@@ -171,6 +182,17 @@ internal sealed partial class HotTierStore : IDisposable
         while (shard.IsFull)
             TurnProbation(shard);
         shard.Append(ref key, chunk.Value);
+    }
+
+    // A chunk that stays where it is, in either part.
+    private void WriteDown(ChunkKey key)
+    {
+        var length = _main.Of(key).CopyOut(ref key, _main.Scratch);
+        if (length == 0)
+            length = _probation.Of(key).CopyOut(ref key, _main.Scratch);
+        var value = _main.Scratch.AsSpan(0, length);
+        if (ChunkValue.TryReadHeader(value, key, out var record, out _))
+            Prove(record, value, _links.IsPinned(key.Object));
     }
 
     // Drops the oldest page of probation. What is proven goes to main, whose own pages may turn for it; main's turns never come back here.
@@ -245,7 +267,7 @@ internal sealed partial class HotTierStore : IDisposable
 
     private void Prove(in CacheRecord record, ReadOnlySpan<byte> value, bool pinned)
     {
-        if (!_links.IsOnDisk(record.Key))
+        if (!_links.IsOnDisk(record.Key, record.Length))
             _links.Proven(record, value.Slice(ChunkValue.HeaderBytes, record.Length), pinned);
     }
 
@@ -302,7 +324,15 @@ internal sealed partial class HotTierStore : IDisposable
 /// <param name="Settled">Called once, when the chunk is written or refused: gives its buffer back.</param>
 /// <param name="IsPinned">Of a pinned object: main and disk, whatever the ghost says.</param>
 /// <param name="ToMain">Proven otherwise: prewarmed, or read from disk again and again.</param>
-internal readonly record struct Admission(CacheRecord Record, SpanByte Value, Action Settled, bool IsPinned = false, bool ToMain = false);
+internal readonly record struct Admission(CacheRecord Record, SpanByte Value, Action Settled, bool IsPinned = false, bool ToMain = false)
+{
+    private static readonly Action Nothing = static () => { };
+
+    /// <summary>No bytes: the chunk is in the tier, and is to be written to disk.</summary>
+    public bool IsReused => Record.Length == 0;
+
+    public static Admission Reused(in ChunkKey key) => new(new(key, default, 0, 0), default, Nothing);
+}
 
 /// <summary>Receives a proven chunk whose bytes are not on disk; they are valid during the call alone. Called on the hot tier's writer thread.</summary>
 internal delegate void ProvenChunk(in CacheRecord record, ReadOnlySpan<byte> chunk, bool pinned);
@@ -313,7 +343,8 @@ internal sealed record HotTierLinks
     /// <summary>Whether the object of this version is pinned, and its pin was granted.</summary>
     public Func<ObjectHash, bool> IsPinned { get; init; } = static _ => false;
 
-    public Func<ChunkKey, bool> IsOnDisk { get; init; } = static _ => true;
+    /// <summary>By key and length.</summary>
+    public Func<ChunkKey, int, bool> IsOnDisk { get; init; } = static (_, _) => true;
 
     /// <summary>Whether the disk tier has never been full: then it takes unproven chunks too.</summary>
     public Func<bool> HasDiskRoom { get; init; } = static () => false;

@@ -53,10 +53,13 @@ internal sealed class CachePolicy(CachePolicyOptions options)
     /// <summary>Places a fill's chunk. The name is taken out of the ghost: it has done its work.</summary>
     public Placement OnFill(in ChunkKey key, bool pinned) => Ghost.Remove(key) || pinned ? Placement.Main : Placement.Probation;
 
+    /// <summary>Uses that prove a chunk: with the last of them it goes to disk, at the page turn to main.</summary>
+    public int UsesToProve(in ChunkKey key) => key.Index == 0 ? Options.HeadUses : Options.TailUses;
+
     /// <summary>Whether a chunk that leaves probation is proven; if not, the ghost remembers its name.</summary>
     public bool PromoteFromProbation(in ChunkKey key, int uses, bool pinned)
     {
-        if (pinned || uses >= (key.Index == 0 ? Options.HeadUses : Options.TailUses))
+        if (pinned || uses >= UsesToProve(key))
             return true;
         Ghost.Add(key);
         return false;

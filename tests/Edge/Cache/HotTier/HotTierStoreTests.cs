@@ -35,13 +35,19 @@ public sealed class HotTierStoreTests : IDisposable
     public HotTierStoreTests() => _hot = new(EdgeOptions.MinHotTierBytes, 16, _policy, new()
     {
         IsPinned = _pins.Contains,
-        IsOnDisk = _onDisk.Contains,
+        IsOnDisk = (key, _) =>
+        {
+            lock (_onDisk)
+                return _onDisk.Contains(key);
+        },
         HasDiskRoom = () => _diskHasRoom,
         Proven = (in record, chunk, pinned) =>
         {
             if (_keepProven)
                 _proven.Add((record, chunk.ToArray(), pinned));
-            if (_diskAccepts)
+            if (!_diskAccepts)
+                return;
+            lock (_onDisk)
                 _onDisk.Add(record.Key);
         },
     }, NullLogger.Instance);

@@ -1,9 +1,7 @@
 using System.Runtime.CompilerServices;
-using Delivery.Edge.Cache;
-using Delivery.Edge.Cache.HotTier;
 using FASTER.core;
 
-namespace Delivery.Edge.Fills;
+namespace Delivery.Edge.Cache.HotTier;
 
 /// <summary>Room for one chunk and, before it, for its record's header, so that the hot tier's writer copies both in one piece. Pinned for life.</summary>
 internal sealed unsafe class ChunkBuffer
