@@ -62,7 +62,7 @@ internal static class Plot
             var highest = Math.Ceiling(of.Max(Value) * 20) / 20;
             var step = highest - lowest > 0.3 ? 0.1 : 0.05;
             Add($"<text x=\"{x + PanelWidth / 2}\" y=\"{y - 10}\" text-anchor=\"middle\" font-weight=\"bold\">Zipf {zipf:0.0}: {(heads ? "first chunks" : "chunk requests")}</text>");
-            for (var value = Math.Ceiling(lowest / step - 1e-9) * step; value <= highest + 1e-9; value += step)
+            for (var value = Math.Max(0, Math.Ceiling(lowest / step - 1e-9) * step); value <= highest + 1e-9; value += step)
             {
                 Add($"<line x1=\"{x}\" y1=\"{Y(value):F1}\" x2=\"{x + PanelWidth}\" y2=\"{Y(value):F1}\" stroke=\"#e0e0e0\"/>");
                 Add($"<text x=\"{x - 6}\" y=\"{Y(value) + 4:F1}\" text-anchor=\"end\">{value * 100:0} %</text>");
