@@ -58,7 +58,7 @@ internal sealed class HotHitBenchmark : IDisposable
     public static int Run()
     {
         using var benchmark = new HotHitBenchmark();
-        Console.WriteLine("| hit | FASTER | Dictionary + copy | FASTER | ratio, median of 30 pairs (quartiles) | allocated |");
+        Console.WriteLine("| hit | hot tier | Dictionary + copy | hot tier | ratio, median of 30 pairs (quartiles) | allocated |");
         Console.WriteLine("|---|---|---|---|---|---|");
         foreach (var size in (int[])[64 << 10, 128 << 10, 256 << 10])
             benchmark.Compare(size);

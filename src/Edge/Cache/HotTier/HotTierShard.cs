@@ -19,7 +19,8 @@ using WriteSession = ClientSession<ChunkKey, SpanByte, ChunkRead, bool, Empty, C
 /// </remarks>
 internal sealed class HotTierShard : IDisposable
 {
-    private const int FreePages = 3;
+    /// <summary>Pages of the ring that are free, or will be before the tail needs them.</summary>
+    public const int FreePages = 3;
 
     private static readonly ChunkFunctions Readers = new();
 

@@ -89,11 +89,14 @@ internal sealed class CachePolicy(CachePolicyOptions options)
     public bool PromoteFromDisk(in ChunkKey key, int uses) => uses >= Options.DiskUsesToRam;
 
     /// <summary>
-    /// Decides the fate of the oldest segment of the normal stream. Pinned entries are kept beyond any cap: they go to the pinned stream, once.
+    /// Decides the fate of the oldest segment of the normal stream. Pinned entries are kept beyond any cap: they go to the pinned stream, once. The others that are kept
+    /// should be written to a segment of their own, apart from new chunks: it will be mostly in use at its turn, and be queued again without a write.
     /// </summary>
     /// <param name="entries">What is live in it.</param>
     /// <param name="segmentBytes">The segment's size, dead entries included.</param>
-    /// <param name="requeues">How often it has been queued again.</param>
+    /// <param name="requeues">
+    /// How often it has been queued again; <see cref="int.MaxValue"/> when <see cref="CachePolicyOptions.MaxRequeuesInARow"/> others have been, so that it must leave.
+    /// </param>
     /// <param name="keep">Receives who is written again, if the segment is evicted.</param>
     public SegmentFate OnSegmentExit(ReadOnlySpan<ExitEntry> entries, long segmentBytes, int requeues, Span<bool> keep)
     {

@@ -64,7 +64,7 @@ public sealed class CachePolicyTests
     [Fact]
     public void Segment_MostlyUsed_IsQueuedAgainABoundedNumberOfTimes()
     {
-        var entries = Enumerable.Range(0, 100).Select(i => new ExitEntry(10, (byte)(i < 60 ? 1 : 0), false, false)).ToArray();
+        var entries = Enumerable.Range(0, 100).Select(i => new ExitEntry(10, (byte)(i < 70 ? 1 : 0), false, false)).ToArray();
         var keep = new bool[100];
         for (var requeues = 0; requeues < _policy.Options.MaxRequeues; requeues++)
             Assert.Equal(SegmentFate.Requeue, _policy.OnSegmentExit(entries, 1000, requeues, keep));
