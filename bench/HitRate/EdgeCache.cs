@@ -21,8 +21,7 @@ internal sealed class EdgeCache : ReplayedCache
     /// <param name="ramBytes">RAM budget, index and ghost included, as an operator sets it.</param>
     /// <param name="diskBytes">Disk budget; 0 = no disk.</param>
     /// <param name="options">The policy's constants.</param>
-    /// <param name="keepApart">Chunks that the disk tier writes again go to a segment of their own.</param>
-    public EdgeCache(string name, Trace trace, long ramBytes, long diskBytes, CachePolicyOptions options, bool keepApart = true)
+    public EdgeCache(string name, Trace trace, long ramBytes, long diskBytes, CachePolicyOptions options)
         : base(name)
     {
         _trace = trace;
@@ -30,7 +29,7 @@ internal sealed class EdgeCache : ReplayedCache
         _probation = new(trace, HotTierStore.ProbationLayout(ramBytes, options));
         _main = new(trace, HotTierStore.MainLayout(ramBytes, options));
         if (diskBytes > 0)
-            _disk = new(trace, diskBytes, _policy, _main.Contains, keepApart);
+            _disk = new(trace, diskBytes, _policy, _main.Contains);
     }
 
     public override double WriteAmplification => _disk?.WriteAmplification ?? 0;
@@ -80,7 +79,7 @@ internal sealed class EdgeCache : ReplayedCache
             var proven = _policy.PromoteFromProbation(_trace.Key(chunk), shard.Uses(chunk), pinned: false);
             if (proven || !_main.Of(chunk).HasBeenFull)
                 WriteMain(chunk);
-            if (proven || _disk is { HasBeenFull: false })
+            if (proven)
                 Prove(chunk);
         }
 
@@ -227,8 +226,7 @@ internal sealed class ReplayedShard(Trace trace, HotTierShardSize size, byte[] u
 /// <param name="budgetBytes">All segments, those that are being written included.</param>
 /// <param name="policy">Decides.</param>
 /// <param name="isHot">Whether a chunk is in RAM main.</param>
-/// <param name="keepApart">Chunks that are written again go to a segment of their own.</param>
-internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy policy, Func<int, bool> isHot, bool keepApart)
+internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy policy, Func<int, bool> isHot)
 {
     // Header, block checksums, footer entry.
     private const int RecordOverhead = 192;
@@ -245,9 +243,6 @@ internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy po
     private long _written;
 
     public double WriteAmplification => _admitted == 0 ? 0 : (double)_written / _admitted;
-
-    /// <summary>A segment has been evicted.</summary>
-    public bool HasBeenFull { get; private set; }
 
     public bool Contains(int chunk) => _segmentOf[chunk] != 0;
 
@@ -287,10 +282,9 @@ internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy po
 
     private void MakeRoom()
     {
-        var open = keepApart ? 2 : 1;
-        for (var inARow = 0; (_sealed.Count + open) * _segmentBytes > budgetBytes;)
+        // Two are written to, and room for two more is made beforehand (DiskTierWriter.Roll).
+        for (var inARow = 0; (_sealed.Count + 4) * _segmentBytes > budgetBytes;)
         {
-            HasBeenFull = true;
             inARow = Evict(_sealed.Dequeue(), inARow) == SegmentFate.Requeue ? inARow + 1 : 0;
         }
     }
@@ -316,12 +310,8 @@ internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy po
             _segmentOf[chunk] = 0;
         for (var i = 0; i < live.Length; i++)
         {
-            if (!keep[i])
-                continue;
-            if (keepApart)
+            if (keep[i])
                 Append(ref _kept, live[i]);
-            else
-                Append(ref _new, live[i]);
         }
 
         return fate;

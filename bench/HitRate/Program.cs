@@ -28,7 +28,6 @@ foreach (var zipf in (double[])[0.7, 0.9, 1.1])
             () => new WindowTinyLfu(trace, total),
             () => new S3Fifo(trace, total),
             () => new EdgeCache(Report.RamOnly, trace, total, 0, CachePolicyOptions.For(total, 0)),
-            () => new EdgeCache(Report.OneStream, trace, ram, total - ram, CachePolicyOptions.For(ram, total - ram), keepApart: false),
             () => new EdgeCache(Report.Edge, trace, ram, total - ram, CachePolicyOptions.For(ram, total - ram)),
             () => new Belady(trace, total),
         ])

@@ -38,7 +38,6 @@ internal sealed record ReportRow
 internal static class Report
 {
     public const string Edge = "edge, RAM + disk";
-    public const string OneStream = "edge, kept with new";
     public const string RamOnly = "edge, RAM alone";
     public const string Belady = "Belady";
 
@@ -57,8 +56,8 @@ internal static class Report
         Line($"counted. The size is a share of all bytes that the trace asks for; **every policy has the same bytes in all**.");
         Line($"");
         Line($"**The edge** runs the real `CachePolicy` and `GhostTable`, over the pages, shards and segments of the real tiers without their bytes. Its RAM is a sixteenth of the size");
-        Line($"(64 MiB at least) and pays for index and ghost; what RAM main holds is on disk as well, so a sixteenth is spent twice. \"Kept with new\": what a leaving segment keeps is");
-        Line($"written among new chunks, instead of to a segment of its own. The known policies are charged for nothing but the chunks' bytes, and nothing limits how");
+        Line($"(64 MiB at least) and pays for index and ghost; what RAM main holds is on disk as well, so a sixteenth is spent twice.");
+        Line($"The known policies are charged for nothing but the chunks' bytes, and nothing limits how");
         Line($"often they write.");
         foreach (var trace in rows.GroupBy(r => r.Zipf))
         {
@@ -93,7 +92,7 @@ internal static class Report
         foreach (var group in rows.GroupBy(r => (r.Zipf, r.Share)))
         {
             var of = group.ToDictionary(r => r.Result.Name, r => r.Result);
-            var others = of.Values.Where(r => r.Name is not (Edge or OneStream or RamOnly or Belady)).ToList();
+            var others = of.Values.Where(r => r.Name is not (Edge or RamOnly or Belady)).ToList();
             var (s3, best) = (others.Single(r => r.Name == "S3-FIFO").Requests, others.Max(r => r.Heads));
             Line($"| {group.Key.Zipf:0.0} | {group.Key.Share * 100:0.0} % | {Points(of[Edge].Requests - s3)} | {Points(of[Edge].Heads - best)} | {of[Edge].WriteAmplification:F2} | {Points(of[RamOnly].Requests - s3)} | {Points(of[RamOnly].Heads - best)} |");
         }

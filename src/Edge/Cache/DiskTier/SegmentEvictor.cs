@@ -11,9 +11,6 @@ internal sealed class SegmentEvictor(
     SegmentTable table, SegmentWriter segments, DiskTierOptions options, CachePolicy policy, Func<ChunkKey, bool> isHot, Func<ObjectHash, bool> isPinned,
     DiskTierCounters counters)
 {
-    // A line full of segments in use would be asked in turn; after so many the next one leaves whatever is in use there.
-    private const int RequeuesAtOnce = 4;
-
     private readonly List<SegmentEntry> _entries = [];
     private readonly Queue<(SegmentEntry Entry, bool IsPinned)> _survivors = new();
     private readonly byte[] _buffer = GC.AllocateUninitializedArray<byte>(SegmentFormat.MaxRecordBytes, pinned: true);
@@ -31,7 +28,7 @@ internal sealed class SegmentEvictor(
         {
             try
             {
-                if (Judge(victim, requeues < RequeuesAtOnce))
+                if (Judge(victim, requeues < policy.Options.MaxRequeuesInARow))
                     requeues++;
             }
             catch (IOException)
