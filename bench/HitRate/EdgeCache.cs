@@ -79,7 +79,7 @@ internal sealed class EdgeCache : ReplayedCache
             var proven = _policy.PromoteFromProbation(_trace.Key(chunk), shard.Uses(chunk), pinned: false);
             if (proven || !_main.Of(chunk).HasBeenFull)
                 WriteMain(chunk);
-            if (proven)
+            if (proven || _disk is { HasRoom: true })
                 Prove(chunk);
         }
 
@@ -243,6 +243,9 @@ internal sealed class ReplayedDisk(Trace trace, long budgetBytes, CachePolicy po
     private long _written;
 
     public double WriteAmplification => _admitted == 0 ? 0 : (double)_written / _admitted;
+
+    /// <summary>As DiskTierStore.HasRoom: more than eviction keeps free.</summary>
+    public bool HasRoom => (_sealed.Count + 6) * _segmentBytes <= budgetBytes;
 
     public bool Contains(int chunk) => _segmentOf[chunk] != 0;
 

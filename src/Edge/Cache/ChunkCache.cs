@@ -44,7 +44,7 @@ internal sealed partial class ChunkCache : IDisposable
         _policy = new(CachePolicyOptions.For(options.HotTierBytes, openDisk is null ? 0 : options.DiskTierBytes));
         // Room for every buffer there is: a chunk that is refused here is filled again by the reader who had not reached it yet, so the bound that bites first must be the
         // buffers', for which fills wait.
-        var links = new HotTierLinks { IsPinned = _pins.IsPinned, IsOnDisk = IsOnDisk, Proven = Store };
+        var links = new HotTierLinks { IsPinned = _pins.IsPinned, IsOnDisk = IsOnDisk, HasDiskRoom = () => Disk is { HasRoom: true }, Proven = Store };
         Hot = new(options.HotTierBytes, (int)(options.FillBufferBytes / Chunk.SizeBytes), _policy, links, log);
         if (openDisk is null)
             return;

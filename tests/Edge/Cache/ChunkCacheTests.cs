@@ -232,7 +232,8 @@ public sealed class ChunkCacheTests
     {
         var buffer = new ChunkBuffer();
         Content(key, length).CopyTo(buffer.Content);
-        var settled = new TaskCompletionSource();
+        // Not on the writer thread, which would then dispose of itself.
+        var settled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         var record = new CacheRecord(key, path, cache.Sequence, length);
         cache.Write(new(record, buffer.Seal(record), settled.SetResult, pinned));
         await settled.Task.WaitAsync(TimeSpan.FromSeconds(20));

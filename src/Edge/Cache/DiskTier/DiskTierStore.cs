@@ -71,6 +71,9 @@ internal sealed partial class DiskTierStore : IDisposable
 
     public int Segments => _table.Count;
 
+    /// <summary>More is free than eviction keeps free: the tier has never been full, or lost files. Only then unproven chunks are worth writing.</summary>
+    public bool HasRoom => _health.Writes.IsOn && _table.UsedBytes + 6 * _options.SegmentBytes <= _options.Bytes;
+
     /// <summary>Records in the files, dead ones included.</summary>
     public long Chunks => _table.Snapshot().Sum(s => (long)s.Records);
 

@@ -207,19 +207,21 @@ internal sealed partial class HotTierStore : IDisposable
                 continue;
             var pinned = _links.IsPinned(key.Object);
             var proven = _policy.PromoteFromProbation(key, uses, pinned);
-            // Unproven chunks are better than none: until main has been full once, they take its room, as in S3-FIFO while the cache is filling. The disk takes none: a
-            // crawler would wear it.
-            if (!proven && _main.Of(key).HasBeenFull)
+            // Unproven chunks are better than none: until main, or the disk, has been full once, they take its room, as in S3-FIFO while the cache is filling.
+            var toMain = proven || !_main.Of(key).HasBeenFull;
+            var toDisk = proven || _links.HasDiskRoom();
+            if (!toMain && !toDisk)
                 continue;
             var length = shard.CopyOut(ref key, _probation.Scratch);
             var value = _probation.Scratch.AsSpan(0, length);
             // Its uses so far have brought it here; main counts its own.
             ChunkValue.SetUses(value, 0);
-            WriteMain(key, _probation.ScratchValue(length));
-            if (!proven)
-                continue;
-            Interlocked.Increment(ref _promoted);
-            Prove(record, value, pinned);
+            if (toMain)
+                WriteMain(key, _probation.ScratchValue(length));
+            if (toDisk)
+                Prove(record, value, pinned);
+            if (proven)
+                Interlocked.Increment(ref _promoted);
         }
 
         shard.DropOldestPage();
@@ -343,6 +345,9 @@ internal sealed record HotTierLinks
 
     /// <summary>By key and length.</summary>
     public Func<ChunkKey, int, bool> IsOnDisk { get; init; } = static (_, _) => true;
+
+    /// <summary>Whether the disk tier has free room: then it takes unproven chunks too, as nothing has to leave for them.</summary>
+    public Func<bool> HasDiskRoom { get; init; } = static () => false;
 
     public ProvenChunk Proven { get; init; } = static (in _, _, _) => { };
 }
