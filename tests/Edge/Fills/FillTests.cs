@@ -306,11 +306,13 @@ public sealed class FillTests
         var second = await edge.AddFileAsync(EdgeFixture.Bytes(8 * Chunk.SizeBytes, 4));
         var third = await edge.AddFileAsync(EdgeFixture.Bytes(1000, 5));
         var script = edge.Store.Script = new() { HoldOpen = true };
+        var others = edge.Time.Waiting;
         var held = new[] { edge.GetAsync(first), edge.GetAsync(second) };
         await Poll.UntilAsync(() => edge.Node.Buffers.InUse == 16 && script.Arrived == 2);
         var starved = edge.GetAsync(third);
         await Poll.UntilAsync(() => edge.Node.Parts.Fills.Running == 3);
-        await Poll.UntilAsync(() => edge.Time.Waiting >= 4);
+        // Three fills' deadlines, and the wait: time must not move before it is there.
+        await Poll.UntilAsync(() => edge.Time.Waiting >= others + 4);
         edge.Time.Advance(TimeSpan.FromSeconds(2));
         using var response = await starved;
         Assert.Equal(HttpStatusCode.ServiceUnavailable, response.StatusCode);
