@@ -56,7 +56,7 @@ public sealed record EdgeOptions
     public string? CacheFolder { get; init; }
 
     /// <summary>
-    /// Bytes of files in <see cref="CacheFolder"/> at most: 128 MiB to 64 TiB, default 64 GiB. Its directory takes RAM on top of <see cref="HotTierBytes"/>: some 0.15 % of this.
+    /// Bytes of files in <see cref="CacheFolder"/> at most: 128 MiB to 64 TiB, default 64 GiB. Its directory takes RAM on top of <see cref="HotTierBytes"/>: 0.12 to 0.3 % of this, a power of two.
     /// </summary>
     public long DiskTierBytes { get; init; } = 64L << 30;
 
