@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using FASTER.core;
 
 namespace Delivery.Edge.Cache.HotTier;
@@ -34,11 +33,7 @@ internal sealed class HotTierShard : IDisposable
     private readonly ChunkKey[]?[] _keys;
     private readonly int[] _keyCounts;
 
-    // A session belongs to one thread at a time. One slot per thread id in the common case; the bag takes the collisions. Sessions are
-    // cheap to keep and dear to make, so none is ever closed before the shard is.
-    private readonly ReadSession?[] _slots = new ReadSession?[64];
-    private readonly ConcurrentBag<ReadSession> _spare = [];
-    private int _sessions;
+    private readonly SessionPool<ReadSession> _readers;
     private long _evictedBytes;
 
     public HotTierShard(HotTierShardSize size)
@@ -62,12 +57,13 @@ internal sealed class HotTierShard : IDisposable
             CheckpointDir = null,
         });
         _writer = _store.For(_writing).NewSession<ChunkWriter>(_writing);
+        _readers = new(() => _store.For(Readers).NewSession<ChunkFunctions>(Readers));
     }
 
     public HotTierShardSize Size => _size;
 
     /// <summary>Sessions made and not in the pool now; 0 when no read is under way.</summary>
-    public int SessionsInUse => _sessions - _spare.Count - _slots.Count(s => s is not null);
+    public int SessionsInUse => _readers.InUse;
 
     /// <summary>Bytes of log that hold chunks.</summary>
     public long UsedBytes => _store.Log.TailAddress - _store.Log.BeginAddress;
@@ -92,14 +88,14 @@ internal sealed class HotTierShard : IDisposable
 
     public bool TryRead(ref ChunkKey key, ref ChunkRead read)
     {
-        var session = Rent();
+        var session = _readers.Rent();
         var copied = false;
         var status = session.Read(ref key, ref read, ref copied);
         // Never pending: whatever lies below the head lies below the begin address too. Were it so after all, the session would be busy
         // and `read` would point into memory that the caller unpins, so this is a broken promise and not a miss.
         if (status.IsPending)
             throw new InvalidOperationException("FASTER asked the null device for a record.");
-        Return(session);
+        _readers.Return(session);
         return status.Found && copied;
     }
 
@@ -154,10 +150,7 @@ internal sealed class HotTierShard : IDisposable
     public void Dispose()
     {
         _writer.Dispose();
-        foreach (var session in _slots)
-            session?.Dispose();
-        foreach (var session in _spare)
-            session.Dispose();
+        _readers.Dispose();
         _store.Dispose();
         _device.Dispose();
     }
@@ -173,25 +166,6 @@ internal sealed class HotTierShard : IDisposable
             throw new InvalidOperationException("FASTER asked the null device for a record.");
         address = status.Found && copied ? read.Address : 0;
         return address > 0 ? read.Count : 0;
-    }
-
-    private ReadSession Rent()
-    {
-        ref var slot = ref _slots[Environment.CurrentManagedThreadId & (_slots.Length - 1)];
-        return Interlocked.Exchange(ref slot, null) ?? (_spare.TryTake(out var session) ? session : NewReader());
-    }
-
-    private void Return(ReadSession session)
-    {
-        ref var slot = ref _slots[Environment.CurrentManagedThreadId & (_slots.Length - 1)];
-        if (Interlocked.CompareExchange(ref slot, session, null) is not null)
-            _spare.Add(session);
-    }
-
-    private ReadSession NewReader()
-    {
-        Interlocked.Increment(ref _sessions);
-        return _store.For(Readers).NewSession<ChunkFunctions>(Readers);
     }
 }
 

@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 
-namespace Delivery.Edge.Cache.DiskTier;
+namespace Delivery.Edge.Cache;
 
 /// <summary>
 /// FASTER's sessions belong to one thread at a time, are cheap to keep and dear to make: one slot per thread id in the common case, the bag takes the
