@@ -31,7 +31,7 @@ internal sealed partial class ChunkCache : IDisposable
     private readonly ConcurrentBag<ChunkBuffer> _promotionBuffers = [.. Enumerable.Range(0, 8).Select(_ => new ChunkBuffer())];
     private volatile Storage? _storage;
     private ObjectHash _metadataQueued;
-    private bool _disposed;
+    private volatile bool _disposed;
     private bool _complained;
 
     private ChunkCache(EdgeOptions options, Func<ICacheDisk>? openDisk, TimeProvider time, ILogger log)
@@ -174,9 +174,10 @@ internal sealed partial class ChunkCache : IDisposable
         lock (_gate)
             _disposed = true;
         _retry?.Dispose();
-        // RAM first: its writer hands chunks to the disk.
-        Hot.Dispose();
+        // RAM's writer first, as it hands chunks to the disk; RAM's memory last, as the disk's threads look into it.
+        Hot.Stop();
         _storage?.Dispose();
+        Hot.Dispose();
     }
 
     // On the hot tier's writer thread: a chunk is proven, or has made a lap in RAM without being on disk.
@@ -243,7 +244,7 @@ internal sealed partial class ChunkCache : IDisposable
             _purges.RaiseAll(journal.PurgedAllAt);
             foreach (var pin in journal.Pins)
                 _pins.Restore(pin);
-            var tier = DiskTierStore.Open(disk, journal.CacheId, fresh, Options(_options), _policy, Hot.IsInMain, _pins.IsPinned, _time, _log, IsLive);
+            var tier = DiskTierStore.Open(disk, journal.CacheId, fresh, Options(_options), _policy, IsHot, _pins.IsPinned, _time, _log, IsLive);
             tier.Damaged = record => Damaged(record);
             tier.Promoted = Promote;
             return new(disk, journal, tier);
@@ -268,6 +269,9 @@ internal sealed partial class ChunkCache : IDisposable
         // Twice what may be pinned: pins come and go, and a segment is kept as long as half of it is pinned.
         PinnedShare = Math.Min(0.8, options.MaxPinnedPercent / 50.0),
     };
+
+    // A thread that hangs in the disk may come back after everything else has gone.
+    private bool IsHot(ChunkKey key) => !_disposed && Hot.IsInMain(key);
 
     // What was fetched before a purge of its path is dead, whatever its name says.
     private bool IsLive(CacheRecord record) => record.Sequence >= _purges.GenerationOf(record.Path);

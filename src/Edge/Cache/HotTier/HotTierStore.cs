@@ -109,8 +109,8 @@ internal sealed partial class HotTierStore : IDisposable
             if (!_main.Of(key).TryRead(ref key, ref read) && !_probation.Of(key).TryRead(ref key, ref read))
                 return false;
             // Once in a chunk's life in RAM: what is proven goes to disk now, not when its page turns, which on a quiet edge is never. A full queue is no loss: the turn comes.
-            if (read.UsesNow != 0 && read.UsesNow == _policy.UsesToProve(key) && !_links.IsOnDisk(key, chunkLength) && !_queue.IsAddingCompleted)
-                _queue.TryAdd(Admission.Reused(key));
+            if (read.UsesNow != 0 && read.UsesNow == _policy.UsesToProve(key) && !_links.IsOnDisk(key, chunkLength))
+                TryQueue(Admission.Reused(key));
             return true;
         }
     }
@@ -118,19 +118,38 @@ internal sealed partial class HotTierStore : IDisposable
     /// <summary>Queues a chunk; refused (and counted) when the queue is full. <see cref="Admission.Settled"/> is called in every case.</summary>
     public void Write(Admission chunk)
     {
-        if (!_queue.IsAddingCompleted && _queue.TryAdd(chunk))
+        if (TryQueue(chunk))
             return;
         Interlocked.Increment(ref _notAdmitted);
         chunk.Settled();
     }
 
-    public void Dispose()
+    /// <summary>Writes what is queued and takes nothing more; reads go on.</summary>
+    public void Stop()
     {
         _queue.CompleteAdding();
         _writer.Join();
+    }
+
+    public void Dispose()
+    {
+        Stop();
         _queue.Dispose();
         _probation.Dispose();
         _main.Dispose();
+    }
+
+    private bool TryQueue(in Admission chunk)
+    {
+        try
+        {
+            return !_queue.IsAddingCompleted && _queue.TryAdd(chunk);
+        }
+        catch (InvalidOperationException)
+        {
+            // Stopped in between.
+            return false;
+        }
     }
 
     private void WriteQueued()
