@@ -30,12 +30,10 @@ internal static class CacheRestart
         {
             var record = RecordOf(i);
             var bytes = pool.AsSpan((int)(i * 4099 % (pool.Length - Chunk.SizeBytes)), Chunk.SizeBytes);
-            while (!tier.Write(record, bytes, pinned: false))
-                Thread.Sleep(1);
+            Admit(tier, record, bytes);
         }
 
-        while (tier.WriteBuffersInUse > 0)
-            Thread.Sleep(1);
+        SpinWait.SpinUntil(() => tier.WriteBuffersInUse == 0);
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"written {gigabytes} GB in {seconds:F1} s ({gigabytes / seconds:F2} GB/s), {tier.Segments} segments, write amplification {(double)tier.Counters.WrittenBytes / tier.Counters.AdmittedBytes:F4}"));
@@ -95,10 +93,7 @@ internal static class CacheRestart
                 var record = RecordOf(at < 0 ? ~at : at);
                 // A miss is filled, as by an edge whose ghost knows every key.
                 if (!await tier.ReadAsync(record.Key, record.Length, 0, part))
-                {
-                    while (!tier.Write(record, bytes, pinned: false))
-                        Thread.Sleep(1);
-                }
+                    Admit(tier, record, bytes);
 
                 largest = Math.Max(largest, tier.UsedBytes);
             }
@@ -116,6 +111,13 @@ internal static class CacheRestart
         // A tenth more than is written: nothing is to be evicted.
         var options = new DiskTierOptions { Bytes = (long)(gigabytes * 1.1 * (1L << 30)), ScrubBytesPerSecond = 0 };
         return DiskTierStore.Open(disk, journal.CacheId, fresh, options, new(new()), _ => false, _ => false, TimeProvider.System, NullLogger.Instance);
+    }
+
+    // A refusal says that all write buffers are in use: the disk sets the pace.
+    private static void Admit(DiskTierStore tier, in CacheRecord record, ReadOnlySpan<byte> bytes)
+    {
+        for (var spin = default(SpinWait); !tier.Write(record, bytes, pinned: false);)
+            spin.SpinOnce();
     }
 
     private static CacheRecord RecordOf(long i)

@@ -238,6 +238,8 @@ internal sealed partial class ChunkCache : IDisposable
         try
         {
             journal = CacheJournal.Open(disk, _time, out var fresh);
+            if (fresh && disk.List().Any(name => Segment.TryParseName(name, out _)))
+                LogColdStart(_log);
             // Purges first: what they forbid must not enter the directory.
             foreach (var (path, sequence) in journal.Purges)
                 _purges.Raise(path, sequence);
@@ -281,6 +283,9 @@ internal sealed partial class ChunkCache : IDisposable
 
     [LoggerMessage(1012, LogLevel.Warning, "The cache's disk is open again")]
     private static partial void LogOpened(ILogger logger);
+
+    [LoggerMessage(1013, LogLevel.Warning, "The cache's journal is missing or damaged, so purges may be lost: nothing on disk is believed, and the start is cold")]
+    private static partial void LogColdStart(ILogger logger);
 
     private sealed record Storage(ICacheDisk Disk, CacheJournal Journal, DiskTierStore Tier) : IDisposable
     {

@@ -32,6 +32,9 @@ internal sealed class PurgeTable
 
     public void RaiseAll(long sequence)
     {
+        // Most calls say nothing new, and there may be a million paths.
+        if (sequence <= Volatile.Read(ref _all))
+            return;
         RaiseTo(ref _all, sequence);
         RaiseTo(ref _sequence, sequence);
         // Set before they are taken away, so that no reader sees neither.

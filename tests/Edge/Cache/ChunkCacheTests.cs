@@ -200,7 +200,9 @@ public sealed class ChunkCacheTests
         }
 
         _disk.Delete("journal");
-        using var again = Open();
+        var log = new CountingLog();
+        using var again = ChunkCache.Open(Options, () => _disk, TimeProvider.System, log);
+        Assert.Equal(1, log.Count(1013));
         Assert.False(again.IsStored(key, 1000));
         Assert.Equal(0, again.Disk!.Segments);
     }

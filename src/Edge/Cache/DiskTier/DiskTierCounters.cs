@@ -55,7 +55,6 @@ internal sealed class DiskTierCounters
     private long _droppedSegments;
     private long _promoted;
     private long _promotionsDropped;
-    private long _duplicates;
 
     /// <summary>Payload bytes of chunks written for the first time.</summary>
     public long AdmittedBytes => Volatile.Read(ref _admittedBytes);
@@ -82,9 +81,6 @@ internal sealed class DiskTierCounters
 
     public long PromotionsDropped => Volatile.Read(ref _promotionsDropped);
 
-    /// <summary>Chunks offered that were on disk already.</summary>
-    public long Duplicates => Volatile.Read(ref _duplicates);
-
     public long Reads(DiskReadOutcome outcome) => Volatile.Read(ref _reads[(int)outcome]);
 
     public long NotAdmitted(NotAdmittedReason reason) => Volatile.Read(ref _notAdmitted[(int)reason]);
@@ -110,6 +106,4 @@ internal sealed class DiskTierCounters
     internal void PromotionDone() => Interlocked.Increment(ref _promoted);
 
     internal void PromotionDropped() => Interlocked.Increment(ref _promotionsDropped);
-
-    internal void Duplicate() => Interlocked.Increment(ref _duplicates);
 }

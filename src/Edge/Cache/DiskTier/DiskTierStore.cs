@@ -38,7 +38,7 @@ internal sealed partial class DiskTierStore : IDisposable
         _queue = new((int)Math.Max(2, options.WriteBufferBytes / SegmentFormat.MaxRecordBytes));
         var segments = new SegmentWriter(disk, cacheId, _table, options, Counters);
         var evictor = new SegmentEvictor(_table, segments, options, policy, isHot, isPinned, Counters);
-        _writer = new(_queue, segments, evictor, _directory, _table, options, _health, Counters, time, log);
+        _writer = new(_queue, segments, evictor, _table, options, _health, Counters, time, log);
         _reader = new(_directory, options, _health, Counters, OnDamaged, _writer.Watch, time, log);
         Scrubber = new(_table, OnDamaged, Counters);
         var recovery = new DiskTierRecovery(disk, cacheId, dropAll, isLive ?? (static _ => true), _table, segments, evictor, options, Counters, log);
@@ -73,9 +73,6 @@ internal sealed partial class DiskTierStore : IDisposable
 
     /// <summary>More is free than eviction keeps free: the tier has never been full, or lost files. Only then unproven chunks are worth writing.</summary>
     public bool HasRoom => _health.Writes.IsOn && _table.UsedBytes + 6 * _options.SegmentBytes <= _options.Bytes;
-
-    /// <summary>Records in the files, dead ones included.</summary>
-    public long Chunks => _table.Snapshot().Sum(s => (long)s.Records);
 
     /// <summary>RAM of the directory.</summary>
     public long DirectoryBytes => _directory.TotalBytes;
@@ -132,7 +129,7 @@ internal sealed partial class DiskTierStore : IDisposable
 
     /// <summary>As <see cref="Contains"/>, for an object's metadata.</summary>
     public bool ContainsMetadata(ObjectHash path) =>
-        _health.Reads.IsOn && _directory.TryFind(CacheRecord.MetadataKey(path), out var location) && _table.Contains(location.Segment);
+        _health.Reads.IsOn && _table.TryLocate(CacheRecord.MetadataKey(path), out _);
 
     /// <summary>
     /// Reads a part of a chunk. On a page-cache hit it completes here and now and allocates nothing. The destination's content is undefined after a miss.
@@ -199,10 +196,7 @@ internal sealed partial class DiskTierStore : IDisposable
         }
 
         if (!record.IsMetadata && IsPresent(record.Key, record.Length))
-        {
-            Counters.Duplicate();
             return true;
-        }
 
         if (!_queue.TryRent(out var buffer))
         {
@@ -245,12 +239,7 @@ internal sealed partial class DiskTierStore : IDisposable
         _directory.Dispose();
     }
 
-    private bool IsPresent(in ChunkKey key, int length)
-    {
-        if (!_directory.TryFind(key, out var location) || location.Length != length)
-            return false;
-        return _table.Contains(location.Segment);
-    }
+    private bool IsPresent(in ChunkKey key, int length) => _table.TryLocate(key, out var location) && location.Length == length;
 
     // Read: the disk has to be asked, and the caller holds a reference on the segment.
     private DiskReadOutcome TryReadCached(in ChunkKey key, in ChunkLocation location, int offset, Memory<byte> destination, out Segment? segment)

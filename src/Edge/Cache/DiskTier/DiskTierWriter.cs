@@ -12,7 +12,6 @@ internal sealed partial class DiskTierWriter : IDisposable
     private readonly WriteQueue _queue;
     private readonly SegmentWriter _segments;
     private readonly SegmentEvictor _evictor;
-    private readonly ChunkDirectory _directory;
     private readonly SegmentTable _table;
     private readonly DiskTierOptions _options;
     private readonly DiskHealth _health;
@@ -25,10 +24,10 @@ internal sealed partial class DiskTierWriter : IDisposable
     private volatile bool _stopping;
 
     public DiskTierWriter(
-        WriteQueue queue, SegmentWriter segments, SegmentEvictor evictor, ChunkDirectory directory, SegmentTable table, DiskTierOptions options, DiskHealth health,
+        WriteQueue queue, SegmentWriter segments, SegmentEvictor evictor, SegmentTable table, DiskTierOptions options, DiskHealth health,
         DiskTierCounters counters, TimeProvider time, ILogger log)
     {
-        (_queue, _segments, _evictor, _directory, _table) = (queue, segments, evictor, directory, table);
+        (_queue, _segments, _evictor, _table) = (queue, segments, evictor, table);
         (_options, _health, _counters, _time, _log) = (options, health, counters, time, log);
         _thread = new(Run) { IsBackground = true, Name = "disk tier writer" };
     }
@@ -121,11 +120,8 @@ internal sealed partial class DiskTierWriter : IDisposable
 
         var record = buffer.Record;
         // Chunks are immutable. Metadata is not: a later record replaces the earlier one.
-        if (!record.IsMetadata && IsPresent(record))
-        {
-            _counters.Duplicate();
+        if (!record.IsMetadata && _table.TryLocate(record.Key, out var present) && present.Length == record.Length)
             return;
-        }
 
         var bytes = buffer.Bytes.AsSpan(0, SegmentFormat.Seal(buffer.Bytes, record));
         try
@@ -142,9 +138,6 @@ internal sealed partial class DiskTierWriter : IDisposable
         if (_dirtySince == 0)
             _dirtySince = _time.GetTimestamp();
     }
-
-    private bool IsPresent(in CacheRecord record) =>
-        _directory.TryFind(record.Key, out var location) && location.Length == record.Length && _table.Contains(location.Segment);
 
     private void Append(WriteBuffer buffer, ReadOnlySpan<byte> bytes)
     {

@@ -88,7 +88,7 @@ internal sealed class Scrubber(SegmentTable table, Action<ChunkKey, ChunkLocatio
         _segment = segment;
         _next = 0;
         _entries.Clear();
-        segment.HasBadFooter = SegmentScan.Of(segment.File, _entries).State != SegmentState.Sealed;
+        SegmentScan.Of(segment.File, _entries);
         return true;
     }
 }

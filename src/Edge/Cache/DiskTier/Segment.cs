@@ -62,9 +62,6 @@ internal sealed class Segment(SegmentHeader header, ICacheFile file)
     /// <summary>Unlinked.</summary>
     public bool IsGone { get; set; }
 
-    /// <summary>The scrubber found the footer bad. The list of records then comes from the header chain, and the next start writes a new footer.</summary>
-    public volatile bool HasBadFooter;
-
     public static string NameOf(long id) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}{id:x16}");
 
     /// <summary>Whether the name is one that <see cref="NameOf"/> gives; any other file in the folder is a stranger's.</summary>

@@ -54,7 +54,8 @@ internal sealed class SegmentTable(ICacheDisk disk, ChunkDirectory directory, Di
     /// <summary>The segment with a reference on it, which the caller releases.</summary>
     public bool TryAcquire(long id, out Segment segment) => _byId.TryGetValue(id, out segment!) && segment.TryAcquire();
 
-    public bool Contains(long id) => _byId.ContainsKey(id);
+    /// <summary>Whether the directory has the key and its segment is here; says where. No I/O, no allocation.</summary>
+    public bool TryLocate(in ChunkKey key, out ChunkLocation location) => directory.TryFind(key, out location) && _byId.ContainsKey(location.Segment);
 
     public void Add(Segment segment)
     {

@@ -34,7 +34,7 @@ internal sealed partial class HotTierStore : IDisposable
     /// <param name="budgetBytes">RAM for logs, indexes and key lists of all shards, and the policy's ghost.</param>
     /// <param name="queueLength">Chunks that may wait to be written. At the bound a chunk is not admitted.</param>
     /// <param name="policy">Decides; its ghost is used by this store's writer alone.</param>
-    /// <param name="links">What lies beyond; all of it is called on the writer's thread.</param>
+    /// <param name="links">What lies beyond.</param>
     /// <param name="log">Receives 1010.</param>
     public HotTierStore(long budgetBytes, int queueLength, CachePolicy policy, HotTierLinks links, ILogger log)
     {
@@ -356,13 +356,16 @@ internal readonly record struct Admission(CacheRecord Record, SpanByte Value, Ac
 /// <summary>Receives a proven chunk whose bytes are not on disk; they are valid during the call alone. Called on the hot tier's writer thread.</summary>
 internal delegate void ProvenChunk(in CacheRecord record, ReadOnlySpan<byte> chunk, bool pinned);
 
-/// <summary>What the hot tier asks of what lies around it. The defaults are those of an edge without pins and disk.</summary>
+/// <summary>
+/// What the hot tier asks of what lies around it, on its writer's thread, but for <see cref="IsOnDisk"/>, which readers ask too. The defaults are those of an edge without
+/// pins and disk.
+/// </summary>
 internal sealed record HotTierLinks
 {
     /// <summary>Whether the object of this version is pinned, and its pin was granted.</summary>
     public Func<ObjectHash, bool> IsPinned { get; init; } = static _ => false;
 
-    /// <summary>By key and length.</summary>
+    /// <summary>By key and length; any thread, no I/O.</summary>
     public Func<ChunkKey, int, bool> IsOnDisk { get; init; } = static (_, _) => true;
 
     /// <summary>Whether the disk tier has free room: then it takes unproven chunks too, as nothing has to leave for them.</summary>
