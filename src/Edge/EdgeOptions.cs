@@ -1,4 +1,5 @@
 using System.Net;
+using Delivery.Edge.Upstreams;
 
 namespace Delivery.Edge;
 
@@ -16,6 +17,12 @@ public sealed record EdgeOptions
 
     /// <summary>This cache's name in <c>Cache-Status</c> (RFC 9211 §2): a token. Default <c>delivery-edge</c>.</summary>
     public string EdgeId { get; init; } = "delivery-edge";
+
+    /// <summary>What this edge is for. Default <see cref="EdgeMode.Audio"/>.</summary>
+    public EdgeMode Mode { get; init; }
+
+    /// <summary>Where objects come from, in order of failover, 1 to 8. Default: the object store that the edge was started with, alone.</summary>
+    public IReadOnlyList<UpstreamOptions> Upstreams { get; init; } = [new() { Kind = UpstreamKind.Store }];
 
     /// <summary>Where listeners connect: an IP address, <c>localhost</c>, or <c>*</c> for every address of the machine (default).</summary>
     public string Host { get; init; } = "*";

@@ -69,12 +69,12 @@ internal static class RoleSettings
         }
     }
 
-    /// <summary>Lists are JSON arrays; booleans are words; numbers and times are read from strings.</summary>
+    /// <summary>Lists and groups are JSON; booleans are words; numbers and times are read from strings.</summary>
     private static JsonNode? FromText(string text)
     {
         if (bool.TryParse(text, out var flag))
             return JsonValue.Create(flag);
-        if (!text.StartsWith('['))
+        if (!text.StartsWith('[') && !text.StartsWith('{'))
             return JsonValue.Create(text);
         try
         {
