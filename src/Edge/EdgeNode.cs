@@ -6,6 +6,7 @@ using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
+using Delivery.Edge.Upstreams;
 using Delivery.Metrics;
 using Delivery.ObjectStore;
 using Delivery.TokenAuth;
@@ -76,7 +77,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var recall = new ObjectRecall(cache, objects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
-        var fills = new FillTable(upstream, cache, objects, buffers, options, meter, time, logger);
+        var upstreams = new UpstreamSet([new StoreUpstream("store", upstream)], options, time);
+        var fills = new FillTable(upstreams, cache, objects, buffers, options, meter, time, logger);
         var repair = new ChunkRepair(objects, recall, fills);
         cache.MetadataOf = path => objects.FindByHash(path) is { } known ? StoredObject.Write(known) : [];
         cache.Damaged = repair.Add;

@@ -3,6 +3,7 @@ using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
 using Microsoft.Extensions.Logging;
 
@@ -10,7 +11,7 @@ namespace Delivery.Edge.Fills;
 
 /// <summary>Every fill under way, by object and chunk: whoever misses a chunk joins its fill or leads a new one.</summary>
 internal sealed partial class FillTable(
-    IObjectStore upstream, ChunkCache cache, ObjectTable objects, FillBuffers buffers, EdgeOptions options, EdgeMeter meter, TimeProvider time, ILogger log)
+    UpstreamSet upstreams, ChunkCache cache, ObjectTable objects, FillBuffers buffers, EdgeOptions options, EdgeMeter meter, TimeProvider time, ILogger log)
     : IDisposable
 {
     private readonly Lock _gate = new();
@@ -132,7 +133,7 @@ internal sealed partial class FillTable(
         try
         {
             // CancelAfter on a source that was made with a TimeProvider goes by that provider's clock; a linked source would not.
-            using var deadline = new CancellationTokenSource(options.UpstreamFirstByteTimeout, time);
+            using var deadline = new CancellationTokenSource(options.FillTimeout, time);
             using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
             outcome = await FillAsync(fill, deadline);
         }
@@ -158,9 +159,9 @@ internal sealed partial class FillTable(
 
         // 2. One call upstream gives both metadata and bytes.
         var started = time.GetTimestamp();
-        deadline.CancelAfter(options.UpstreamFirstByteTimeout);
+        deadline.CancelAfter(options.FillTimeout);
         var range = new ObjectRange(fill.FirstChunk * Chunk.SizeBytes, (long)fill.Chunks.Length * Chunk.SizeBytes);
-        await using var read = await upstream.OpenReadAsync(fill.Key, range, deadline.Token);
+        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = fill.Known?.Info }, range, deadline.Token);
         if (read is null)
         {
             objects.Add(EdgeObject.Absent(fill.Path, fill.Key, fill.Generation, time.GetUtcNow() + options.AbsentTtl));
@@ -168,17 +169,17 @@ internal sealed partial class FillTable(
         }
 
         // 3. Upstream's truth is checked before a byte of it is shown.
-        if (fill.Known is { } known && !known.IsSameVersion(read.Info))
+        var info = read.Object.Info;
+        if (fill.Known is { } known && !known.IsSameVersion(info))
         {
-            objects.Add(EdgeObject.Present(fill.Path, read.Info, fill.Generation));
+            objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation));
             return FillOutcome.Changed;
         }
 
-        var expected = Math.Min(range.Length, read.Info.Length - range.Offset);
-        if (read.Offset != range.Offset || read.Length != expected || expected <= 0)
-            return FillOutcome.Contradictory;
-        var entry = fill.Known ?? objects.Add(EdgeObject.Present(fill.Path, read.Info, fill.Generation));
+        var entry = fill.Known ?? objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation));
         fill.Opened(entry);
+        var expected = read.Length;
+        deadline.CancelAfter(options.UpstreamFirstByteTimeout);
 
         // 4. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
         var left = expected;
@@ -269,13 +270,13 @@ internal sealed partial class FillTable(
     {
         try
         {
-            using var deadline = new CancellationTokenSource(options.UpstreamFirstByteTimeout, time);
+            using var deadline = new CancellationTokenSource(options.FillTimeout, time);
             using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
-            var info = await upstream.FindAsync(key, deadline.Token);
-            var entry = objects.Add(info is null
+            var found = await upstreams.FindAsync(new(path, key, cache.Sequence), deadline.Token);
+            var entry = objects.Add(found is null
                 ? EdgeObject.Absent(path, key, generation, time.GetUtcNow() + options.AbsentTtl)
-                : EdgeObject.Present(path, info, generation));
-            return new(info is null ? FillOutcome.Absent : FillOutcome.Completed, entry);
+                : EdgeObject.Present(path, found.Info, generation));
+            return new(found is null ? FillOutcome.Absent : FillOutcome.Completed, entry);
         }
         catch (Exception exception)
         {
@@ -294,14 +295,8 @@ internal sealed partial class FillTable(
         }
     }
 
-    private FillOutcome OutcomeOf(Exception exception) => exception switch
-    {
-        OperationCanceledException => _stopping.IsCancellationRequested ? FillOutcome.Stopped : FillOutcome.TimedOut,
-        StoreException { Error: StoreError.RangeNotSatisfiable } => FillOutcome.PastEnd,
-        StoreException { Error: StoreError.Denied or StoreError.Misconfigured } => FillOutcome.Denied,
-        StoreException { Error: StoreError.Corrupt } => FillOutcome.Contradictory,
-        _ => FillOutcome.Unavailable,
-    };
+    private FillOutcome OutcomeOf(Exception exception) =>
+        exception is OperationCanceledException && _stopping.IsCancellationRequested ? FillOutcome.Stopped : UpstreamSet.OutcomeOf(exception);
 
     [LoggerMessage(1020, LogLevel.Warning, "Fill of {Path} from chunk {Chunk} ended: {Outcome}")]
     private static partial void LogFillFailed(ILogger logger, string path, long chunk, FillOutcome outcome, Exception exception);
