@@ -68,7 +68,7 @@ internal sealed class ChunkRepair : IAsyncDisposable
         // Of another version, or from before a purge: nobody misses it.
         if (known is not { Exists: true } || known.Hash != record.Key.Object || record.Key.Index >= Chunk.CountOf(known.Length))
             return false;
-        using var lease = _fills.JoinOrLead(known.Path, known.Key, known, record.Key.Index, run: 1, refill: true);
+        using var lease = _fills.JoinOrLead(new(known.Path, known.Key, known, record.Key.Index, Wanted: 1) { Refill = true, IsRepeated = true });
         if (lease is null)
             return false;
         while (lease.Outcome == FillOutcome.Running)

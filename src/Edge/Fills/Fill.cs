@@ -41,6 +41,12 @@ internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long f
     /// <summary>Chunks of the run; those past the object's end are dropped when upstream tells its length.</summary>
     public FillChunk[] Chunks { get; } = new FillChunk[run];
 
+    /// <summary>Chunks that the leader asked for; 0 for a run that is read ahead.</summary>
+    public int Wanted { get; init; }
+
+    /// <summary>Readers who joined before the object was known; guarded by the table's lock.</summary>
+    public int UncountedJoins { get; set; }
+
     /// <summary>Buffers reserved for the run, before it starts.</summary>
     public int Reserved { get; set; }
 

@@ -14,6 +14,9 @@ internal sealed partial class FillTable(
     UpstreamSet upstreams, ChunkCache cache, ObjectTable objects, FillBuffers buffers, EdgeOptions options, EdgeMeter meter, TimeProvider time, ILogger log)
     : IDisposable
 {
+    // Readings of one run: the first, and two that take up a broken body. What still breaks then is more than a lost connection.
+    private const int MaxReads = 3;
+
     private readonly Lock _gate = new();
     // By generation too: who asks after a purge never joins what was asked before it.
     private readonly Dictionary<(string Path, long Generation, long Index), FillChunk> _chunks = [];
@@ -36,17 +39,17 @@ internal sealed partial class FillTable(
     }
 
     /// <summary>
-    /// Joins the fill of a chunk, or leads one of up to <paramref name="run"/> chunks; null when the chunk is in the cache by now, or (for an unknown
-    /// object) its metadata is known by now: look again.
+    /// Joins the fill of a chunk, or leads one; null when the chunk is in the cache by now, or (for an unknown object) its metadata is known by now: look again.
     /// </summary>
-    /// <param name="refill">The chunk is to be filled even if the cache seems to hold it.</param>
-    public FillLease? JoinOrLead(string path, ObjectKey key, EdgeObject? known, long chunk, int run, bool refill = false)
+    public FillLease? JoinOrLead(in FillDemand demand)
     {
-        Debug.Assert(run is > 0 and <= Chunk.MaxRun);
+        Debug.Assert(demand.Wanted is > 0 and <= Chunk.MaxRun);
+        var (path, key, known, chunk, wanted) = demand;
         // Before anything is asked of upstream: what comes is at least as new as this.
         var sequence = cache.Sequence;
         var generation = known?.Generation ?? cache.GenerationOf(ObjectHash.OfPath(path));
-        Fill fill;
+        FillLease lease;
+        Fill? fill;
         lock (_gate)
         {
             if (_chunks.TryGetValue((path, generation, chunk), out var present))
@@ -54,31 +57,42 @@ internal sealed partial class FillTable(
                 // A fill of another version (the object was replaced meanwhile) is waited for like any other: the request finds the versions
                 // different when it looks at the lease's entry, and plans anew.
                 present.References++;
-                return new(this, present, joined: true);
+                lease = new(this, present, joined: true);
+                fill = demand.IsRepeated ? null : CountJoin(present.Fill, chunk);
             }
-
-            // A chunk leaves this table after it has entered the cache, so not being here and not being there means that nobody fills it.
-            if (known is null ? objects.TryFind(path, time.GetUtcNow(), out _) : !refill && known.IsIn(cache, chunk))
-                return null;
-
-            var length = 1;
-            while (length < run && !_chunks.ContainsKey((path, generation, chunk + length)) && (known is null || IsWanted(known, chunk + length)))
-                length++;
-            var reserved = buffers.TryReserve(length);
-            fill = new Fill(path, key, known, chunk, Math.Max(1, reserved)) { Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = refill };
-            for (var i = 0; i < fill.Chunks.Length; i++)
+            else
             {
-                fill.Chunks[i] = new(fill, i) { References = 1, Buffer = reserved > 0 ? buffers.Take() : null };
-                _chunks.Add((path, generation, chunk + i), fill.Chunks[i]);
+                fill = Lead(demand, sequence, generation);
+                if (fill is null)
+                    return null;
+                fill.Chunks[0].References++;
+                lease = new(this, fill.Chunks[0], joined: false);
             }
-
-            fill.Chunks[0].References++;
-            _running++;
         }
 
-        // Detached: the fill lives by its own deadline, whatever becomes of the request that led it.
-        _ = Task.Run(() => RunAsync(fill));
-        return new(this, fill.Chunks[0], joined: false);
+        if (fill is not null)
+            Start(fill);
+        return lease;
+    }
+
+    /// <summary>
+    /// A reader has come to a chunk that was read ahead (<see cref="ReadAhead.Next"/>): that is counted, and at the end of the run the next one starts. False when another
+    /// reader was first.
+    /// </summary>
+    public bool Reached(EdgeObject known, long chunk)
+    {
+        Fill? next;
+        lock (_gate)
+        {
+            if (!known.ReadAhead.Reach(chunk, out var isLast))
+                return false;
+            meter.Missed(known.ChunkLength(chunk));
+            next = isLast ? LeadAhead(known) : null;
+        }
+
+        if (next is not null)
+            Start(next);
+        return true;
     }
 
     /// <summary>Reads an object's metadata; requests that ask at once share one answer.</summary>
@@ -125,6 +139,90 @@ internal sealed partial class FillTable(
             buffers.Return(buffer);
     }
 
+    // Detached: the fill lives by its own deadline, whatever becomes of the request that led it.
+    private void Start(Fill fill) => _ = Task.Run(() => RunAsync(fill));
+
+    private Fill? Lead(in FillDemand demand, long sequence, long generation)
+    {
+        var (path, key, known, chunk, wanted) = demand;
+        // A chunk leaves the table after it has entered the cache, so not being here and not being there means that nobody fills it.
+        if (known is null ? objects.TryFind(path, time.GetUtcNow(), out _) : !demand.Refill && known.IsIn(cache, chunk))
+            return null;
+        if (known is not null && !demand.IsRepeated)
+            CountRead(known, chunk, wanted);
+        var length = Missing(path, generation, known, chunk, known?.ReadAhead.Run(chunk, wanted, demand.IsSequential) ?? wanted);
+        var reserved = buffers.TryReserve(length);
+        var fill = new Fill(path, key, known, chunk, Math.Max(1, reserved))
+        {
+            Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = demand.Refill, Wanted = wanted,
+        };
+        Register(fill);
+        known?.ReadAhead.Filled(chunk, wanted, fill.Chunks.Length);
+        return fill;
+    }
+
+    // Reading ahead is a favour: it takes no buffer that a reader may wait for, and asks for nothing that is there or on its way.
+    private Fill? LeadAhead(EdgeObject known)
+    {
+        var first = known.ReadAhead.End;
+        if (known.ReadAhead.Allowed == 0 || buffers.InUse > buffers.Capacity / 2 || _stopping.IsCancellationRequested
+            || _chunks.ContainsKey((known.Path, known.Generation, first)) || !IsWanted(known, first))
+            return null;
+        var reserved = buffers.TryReserve(Missing(known.Path, known.Generation, known, first, (int)Math.Min(known.ReadAhead.Allowed, Chunk.MaxRun)));
+        if (reserved == 0)
+            return null;
+        var fill = new Fill(known.Path, known.Key, known, first, reserved) { Reserved = reserved, Generation = known.Generation, Sequence = cache.Sequence };
+        Register(fill);
+        known.ReadAhead.Filled(first, wanted: 0, reserved);
+        return fill;
+    }
+
+    // Chunks from the first on, up to the bound, that nobody fills and the cache has not.
+    private int Missing(string path, long generation, EdgeObject? known, long first, int bound)
+    {
+        var length = 1;
+        while (length < bound && !_chunks.ContainsKey((path, generation, first + length)) && (known is null || IsWanted(known, first + length)))
+            length++;
+        return length;
+    }
+
+    private void Register(Fill fill)
+    {
+        for (var i = 0; i < fill.Chunks.Length; i++)
+        {
+            fill.Chunks[i] = new(fill, i) { References = 1, Buffer = fill.Reserved > 0 ? buffers.Take() : null };
+            _chunks.Add((fill.Path, fill.Generation, fill.FirstChunk + i), fill.Chunks[i]);
+        }
+
+        _running++;
+    }
+
+    // Gives the next run's fill, when this reader is the one who has come to the end of what was read ahead.
+    private Fill? CountJoin(Fill fill, long chunk)
+    {
+        if (fill.Entry is not { } entry)
+        {
+            fill.UncountedJoins++;
+            return null;
+        }
+
+        if (!entry.ReadAhead.Reach(chunk, out var isLast))
+        {
+            CountRead(entry, chunk, 1);
+            return null;
+        }
+
+        meter.Missed(entry.ChunkLength(chunk));
+        return isLast ? LeadAhead(entry) : null;
+    }
+
+    private void CountRead(EdgeObject entry, long chunk, int count)
+    {
+        entry.ReadAhead.Read(count);
+        for (var i = 0; i < count; i++)
+            meter.Missed(entry.ChunkLength(chunk + i));
+    }
+
     private bool IsWanted(EdgeObject entry, long chunk) => chunk < Chunk.CountOf(entry.Length) && !entry.IsIn(cache, chunk);
 
     private async Task RunAsync(Fill fill)
@@ -157,43 +255,54 @@ internal sealed partial class FillTable(
         if (fill.Reserved == 0 && !await ReserveAsync(fill))
             return FillOutcome.NoBuffers;
 
-        // 2. One call upstream gives both metadata and bytes.
+        // 2. Upstream. A body that breaks off is taken up where it broke, from whoever has the same version.
+        for (var reads = 1; ; reads++)
+        {
+            var outcome = await ReadAsync(fill, deadline);
+            if (outcome is not (FillOutcome.Truncated or FillOutcome.Contradictory or FillOutcome.Unavailable) || reads == MaxReads)
+                return outcome;
+        }
+    }
+
+    private async Task<FillOutcome> ReadAsync(Fill fill, CancellationTokenSource deadline)
+    {
+        // 2a. One call gives both metadata and bytes.
         var started = time.GetTimestamp();
         deadline.CancelAfter(options.FillTimeout);
-        var range = new ObjectRange(fill.FirstChunk * Chunk.SizeBytes, (long)fill.Chunks.Length * Chunk.SizeBytes);
-        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = fill.Known?.Info }, range, deadline.Token);
+        var known = fill.Entry;
+        var begin = fill.FirstChunk * Chunk.SizeBytes + fill.Landed;
+        var range = new ObjectRange(begin, (long)fill.Chunks.Length * Chunk.SizeBytes - fill.Landed);
+        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info }, range, deadline.Token);
         if (read is null)
         {
             objects.Add(EdgeObject.Absent(fill.Path, fill.Key, fill.Generation, time.GetUtcNow() + options.AbsentTtl));
             return FillOutcome.Absent;
         }
 
-        // 3. Upstream's truth is checked before a byte of it is shown.
+        // 2b. Upstream's truth is checked before a byte of it is shown.
         var info = read.Object.Info;
-        if (fill.Known is { } known && !known.IsSameVersion(info))
+        if (known is not null && !known.IsSameVersion(info))
         {
             objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation));
             return FillOutcome.Changed;
         }
 
-        var entry = fill.Known ?? objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation));
-        fill.Opened(entry);
-        var expected = read.Length;
+        if (known is null)
+            Open(fill, objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation)));
         deadline.CancelAfter(options.UpstreamFirstByteTimeout);
 
-        // 4. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
-        var left = expected;
-        foreach (var chunk in fill.Chunks)
+        // 2c. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
+        try
         {
-            var room = chunk.Buffer!.Content[..(int)Math.Min(left, Chunk.SizeBytes)];
-            while (room.Length > 0)
+            for (var left = read.Length; left > 0;)
             {
-                var count = await read.Content.ReadAsync(room, deadline.Token);
+                var (ordinal, offset) = Math.DivRem(fill.Landed, Chunk.SizeBytes);
+                var room = fill.Chunks[ordinal].Buffer!.Content[(int)offset..];
+                var count = await read.Content.ReadAsync(left < room.Length ? room[..(int)left] : room, deadline.Token);
                 if (count == 0)
                     return FillOutcome.Truncated;
-                if (left == expected)
+                if (left == read.Length)
                     deadline.CancelAfter(Later(options.FillTimeout - time.GetElapsedTime(started)));
-                room = room[count..];
                 left -= count;
                 meter.Filled(count);
                 if (left == 0 && await read.Content.ReadAsync(new byte[1], deadline.Token) != 0)
@@ -201,8 +310,28 @@ internal sealed partial class FillTable(
                 fill.Land(count);
             }
         }
+        catch (Exception exception) when (!deadline.IsCancellationRequested)
+        {
+            var outcome = OutcomeOf(exception);
+            LogFillFailed(log, fill.Path, fill.FirstChunk, outcome, exception);
+            return outcome;
+        }
 
         return FillOutcome.Completed;
+    }
+
+    // What readers wanted before the object was known enters its account now.
+    private void Open(Fill fill, EdgeObject entry)
+    {
+        lock (_gate)
+        {
+            var wanted = (int)Math.Min(fill.Wanted, Chunk.CountOf(entry.Length) - fill.FirstChunk);
+            CountRead(entry, fill.FirstChunk, wanted);
+            entry.ReadAhead.Read(fill.UncountedJoins);
+            meter.Missed((long)fill.UncountedJoins * entry.ChunkLength(fill.FirstChunk));
+            entry.ReadAhead.Filled(fill.FirstChunk, wanted, wanted);
+            fill.Opened(entry);
+        }
     }
 
     // A deadline that has passed already must still be a deadline: a negative time is an error, and -1 ms would mean "never".

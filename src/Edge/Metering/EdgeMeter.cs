@@ -32,6 +32,7 @@ internal sealed class EdgeMeter : IDisposable
     private readonly long[] _fills = new long[FillOutcomes.Length];
     private long _sentBytes;
     private long _filledBytes;
+    private long _missedBytes;
     private long _collapsed;
     private long _aborted;
     private long _clientLeft;
@@ -47,6 +48,8 @@ internal sealed class EdgeMeter : IDisposable
         _meter.CreateObservableCounter("delivery.edge.fills", () => Measure(_fills, i => [new("outcome", Label(FillOutcomes[i]))]), "{fill}", "Fills that ended, by outcome.");
         _meter.CreateObservableCounter("delivery.edge.sent", () => Volatile.Read(ref _sentBytes), "By", "Body bytes handed to sockets.");
         _meter.CreateObservableCounter("delivery.edge.filled", () => Volatile.Read(ref _filledBytes), "By", "Body bytes read from upstream.");
+        _meter.CreateObservableCounter("delivery.edge.missed", () => Volatile.Read(ref _missedBytes), "By", "Bytes of the chunks that requests needed and the cache had not; filled over missed: amplification.");
+        _meter.CreateObservableGauge("delivery.edge.amplification", () => Amplification, "1", "Bytes read from upstream over bytes that requests missed, since the start; bounded at 1.5.");
         _meter.CreateObservableCounter("delivery.edge.collapsed", () => Volatile.Read(ref _collapsed), "{join}", "Times that a request joined another's fill.");
         _meter.CreateObservableCounter("delivery.edge.aborted", () => Volatile.Read(ref _aborted), "{response}", "Responses cut by the edge after their headers, because upstream failed.");
         _meter.CreateObservableCounter("delivery.edge.client_left", () => Volatile.Read(ref _clientLeft), "{request}", "Requests whose client left before the end.");
@@ -57,6 +60,12 @@ internal sealed class EdgeMeter : IDisposable
     public long ClientsThatLeft => Volatile.Read(ref _clientLeft);
 
     public long FilledBytes => Volatile.Read(ref _filledBytes);
+
+    public long CollapsedJoins => Volatile.Read(ref _collapsed);
+
+    public long MissedBytes => Volatile.Read(ref _missedBytes);
+
+    public double Amplification => MissedBytes is > 0 and var missed ? (double)FilledBytes / missed : 0;
 
     public long Requests(int statusClass, CacheState state) => Volatile.Read(ref _requests[statusClass * CacheStates.Length + (int)state]);
 
@@ -135,6 +144,8 @@ internal sealed class EdgeMeter : IDisposable
     public void Refused(TokenVerdict verdict) => Interlocked.Increment(ref _refusals[(int)verdict]);
 
     public void Filled(int bytes) => Interlocked.Add(ref _filledBytes, bytes);
+
+    public void Missed(long bytes) => Interlocked.Add(ref _missedBytes, bytes);
 
     public void FillEnded(FillOutcome outcome) => Interlocked.Increment(ref _fills[(int)outcome]);
 

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Globalization;
 using Delivery.Edge.Cache;
+using Delivery.Edge.Fills;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Objects;
@@ -73,6 +74,9 @@ internal sealed class EdgeObject
 
     /// <summary>Whether a chunk of this object was ever admitted: tells "we had a part" from "we had nothing" in <c>Cache-Status</c>.</summary>
     public bool HasStoredChunks { get; set; }
+
+    /// <summary>What its readers have proven.</summary>
+    public ReadAhead ReadAhead { get; } = new();
 
     /// <summary>Set at use, cleared by the table's clock hand.</summary>
     public bool Used { get; set; }

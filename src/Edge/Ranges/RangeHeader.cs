@@ -17,6 +17,9 @@ internal readonly record struct RangeHeader(long First, long Last)
 
     public bool IsSuffix => First < 0;
 
+    /// <summary>Without an end of its own: the whole object, or <c>bytes=N-</c>.</summary>
+    public bool IsOpen => IsNone || (Last == long.MaxValue && !IsSuffix);
+
     /// <summary>
     /// Reads the field. §14.2: a server ignores a range of an unknown unit and one that it cannot understand. Several ranges are ignored as well, which §14.2
     /// allows; <c>#rule</c> lists may hold empty elements (§5.6.1.2), so <c>bytes=0-1,</c> is one range.

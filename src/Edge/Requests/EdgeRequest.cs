@@ -28,8 +28,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
 {
     private const string PublicPrefix = "/audio/";
 
-    // Fills that broke before their first byte, or found another version, after which a request gives up with 502.
-    private const int MaxBrokenFills = 3;
+    // Fills that found another version than the one before, after which a request gives up with 502.
+    private const int MaxChanges = 3;
 
     // Plans of one request. Each further one follows an answer from upstream or another request's fill, so the bound is never met in health.
     private const int MaxPlans = 32;
@@ -61,9 +61,12 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private bool _collapsed;
     private bool _clientLeft;
     private bool _firstByteSeen;
-    private int _brokenFills;
+    private int _changes;
     private long _start;
     private long _end;
+    private long _firstChunk;
+    private long _counted;
+    private long _reached;
 
     private enum Plan
     {
@@ -89,8 +92,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _object = null;
         _led = null;
         _cache = CacheState.None;
-        _brokenFills = 0;
+        _changes = 0;
         (_start, _end) = (0, 0);
+        (_firstChunk, _counted, _reached) = (long.MaxValue, -1, -1);
     }
 
     public async Task RunAsync()
@@ -330,16 +334,16 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             case FillOutcome.PastEnd:
                 _mustDescribe = true;
                 return AskAgain(null);
-            case FillOutcome.Changed or FillOutcome.Truncated or FillOutcome.Contradictory:
+            case FillOutcome.Changed:
                 return AskAgain(lease.Outcome);
             default:
                 return AnswerBroken(lease.Outcome);
         }
     }
 
-    private bool AskAgain(FillOutcome? broken)
+    private bool AskAgain(FillOutcome? change)
     {
-        if (broken is { } outcome && ++_brokenFills >= MaxBrokenFills)
+        if (change is { } outcome && ++_changes >= MaxChanges)
             return AnswerBroken(outcome);
         Release();
         _object = null;
@@ -359,11 +363,19 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             await start;
 
         var misses = 0;
+        _firstChunk = Chunk.IndexOf(_start);
         for (var position = _start; position < _end;)
         {
             var index = Chunk.IndexOf(position);
             var offset = (int)(position % Chunk.SizeBytes);
             var wanted = (int)Math.Min(known.ChunkLength(index) - offset, _end - position);
+
+            if (index == known.ReadAhead.Next)
+            {
+                _reached = index;
+                if (parts.Fills.Reached(known, index))
+                    _counted = index + 1;
+            }
 
             // 4a. RAM. 4b. Disk.
             if (_lease is null && (TrySendHot(known, index, offset, wanted) || await TrySendStoredAsync(known, index, offset, wanted)))
@@ -409,8 +421,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private bool TrySendHot(EdgeObject known, long index, int offset, int wanted)
     {
         var span = _sender.GetSpan(wanted)[..wanted];
-        // What this request's own fill brought is no re-use.
-        var isUse = _led is null || index - _led.FirstChunk >= _led.Chunks.Length || index < _led.FirstChunk;
+        // What this request's own fill brought, or was read ahead for it, is no re-use.
+        var isUse = index != _reached && (_led is null || index - _led.FirstChunk >= _led.Chunks.Length || index < _led.FirstChunk);
         if (!parts.Cache.TryReadHot(known.ChunkKey(index), known.ChunkLength(index), offset, span, isUse))
             return false;
         _sender.Advance(wanted);
@@ -470,10 +482,12 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private bool Join(long index, bool refill)
     {
         Release();
-        var last = _end == long.MaxValue ? long.MaxValue : Chunk.IndexOf(_end - 1);
-        _lease = parts.Fills.JoinOrLead(_path!, _key, _object, index, (int)Math.Clamp(last - index, 0, Chunk.MaxRun - 1) + 1, refill);
+        // What a closed range names is wanted; an open one is dropped more often than read to its end.
+        var wanted = _range.IsOpen ? 1 : (int)Math.Clamp(Chunk.IndexOf(_end - 1) - index, 0, Chunk.MaxRun - 1) + 1;
+        _lease = parts.Fills.JoinOrLead(new(_path!, _key, _object, index, wanted) { IsSequential = index > _firstChunk, IsRepeated = index < _counted, Refill = refill });
         if (_lease is null)
             return false;
+        _counted = Math.Max(_counted, index + (_lease.Joined ? 1 : wanted));
         if (!_lease.Joined)
             _led = _lease.Fill;
         return true;

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Tests.Requests;
@@ -96,7 +97,7 @@ public sealed class FillTests
     }
 
     [Fact]
-    public async Task OpenRangeDropped_CostsAtMostOneRun()
+    public async Task OpenRangeDropped_CostsOneChunk()
     {
         await using var edge = await EdgeFixture.StartAsync();
         var content = EdgeFixture.Bytes(64 * Chunk.SizeBytes);
@@ -109,7 +110,7 @@ public sealed class FillTests
         await Poll.UntilAsync(() => ClientsThatLeft(edge) == 1);
         edge.Store.Script.Release();
         await edge.SettledAsync();
-        Assert.Equal(Chunk.MaxRun * Chunk.SizeBytes, edge.Store.BytesRead);
+        Assert.Equal(Chunk.SizeBytes, edge.Store.BytesRead);
         Assert.Single(edge.Store.Opens);
     }
 
@@ -140,6 +141,150 @@ public sealed class FillTests
         // No chunk twice: what a fill brought is there when its reader gets to it, however far the hot tier's writer lags.
         Assert.Equal(0, edge.Node.Parts.Cache.Hot.NotAdmitted);
         Assert.Equal(content.Length, edge.Store.BytesRead);
+    }
+
+    [Fact]
+    public async Task SequentialReader_IsReadAheadForInGrowingRuns()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var content = EdgeFixture.Bytes(60 * Chunk.SizeBytes);
+        var path = await edge.AddFileAsync(content);
+        using var response = await edge.GetAsync(path, "bytes=0-");
+        Assert.Equal(content, await response.Content.ReadAsByteArrayAsync());
+        await edge.SettledAsync();
+        Assert.Equal(content.Length, edge.Store.BytesRead);
+        var runs = edge.Store.Opens.Select(o => o!.Value.Length / Chunk.SizeBytes).ToList();
+        Assert.Equal([1, 1], runs[..2]);
+        Assert.Contains(Chunk.MaxRun, runs);
+        Assert.InRange(runs.Count, 8, 16);
+        Assert.Equal(content.Length, edge.Node.Parts.Meter.MissedBytes);
+    }
+
+    [Fact]
+    public async Task ReaderOfSmallClosedRanges_IsReadAheadForAcrossRequests_AndNotBeyondItsStop()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var content = EdgeFixture.Bytes(80 * Chunk.SizeBytes);
+        var path = await edge.AddFileAsync(content);
+        const int Step = 65_536;
+        var states = new List<string>();
+        for (var start = 0; start < 40 * Chunk.SizeBytes; start += Step)
+        {
+            using var response = await edge.GetAsync(path, $"bytes={start}-{start + Step - 1}");
+            states.Add(EdgeFixture.Header(response, "Cache-Status"));
+            Assert.Equal(content[start..(start + Step)], await response.Content.ReadAsByteArrayAsync());
+            await edge.SettledAsync();
+        }
+
+        // After the first few, whatever it asks next is there.
+        Assert.All(states[20..], state => Assert.Equal("delivery-edge; hit", state));
+        Assert.InRange(edge.Store.BytesRead, 40L * Chunk.SizeBytes, (40L + Chunk.MaxRun) * Chunk.SizeBytes);
+        Assert.True(edge.Node.Parts.Meter.Amplification < 1.5);
+    }
+
+    [Theory]
+    [InlineData("bytes=0-")]
+    [InlineData(null)]
+    public async Task ReadersWhoDropWhatTheyOpen_CostLessThanOneAndAHalfTimesWhatTheyMissed(string? range)
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        for (var i = 0; i < 10; i++)
+        {
+            var path = await edge.AddFileAsync(EdgeFixture.Bytes(40 * Chunk.SizeBytes, 100 + i));
+            using var client = await RawClient.ConnectAsync(edge.Node.Address);
+            await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\n{(range is null ? "" : $"Range: {range}\r\n")}\r\n");
+            await client.ReadAsync(i * 150_000 + 1);
+            client.Reset();
+        }
+
+        // Some bodies may have gone into the sockets' buffers whole before the reset.
+        await Poll.UntilAsync(() => ClientsThatLeft(edge) + edge.Node.Parts.Meter.Requests(2, CacheState.Miss) == 10);
+        await edge.SettledAsync();
+        Assert.InRange(edge.Node.Parts.Meter.Amplification, 1, 1.4999);
+    }
+
+    [Fact]
+    public async Task Seeks_AreNotReadAheadFor()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(EdgeFixture.Bytes(40 * Chunk.SizeBytes));
+        foreach (var chunk in new[] { 30, 7, 19, 3 })
+        {
+            using var client = await RawClient.ConnectAsync(edge.Node.Address);
+            edge.Store.Script = new() { HoldAfter = 1000 };
+            await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes={chunk * Chunk.SizeBytes}-\r\n\r\n");
+            await client.ReadAsync(1000);
+            client.Reset();
+            edge.Store.Script.Release();
+            await edge.SettledAsync();
+        }
+
+        Assert.All(edge.Store.Opens, open => Assert.Equal(Chunk.SizeBytes, open!.Value.Length));
+    }
+
+    [Fact]
+    public async Task ManyReadersOfOneObject_AreProofEnough_ForWholeRuns()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var content = EdgeFixture.Bytes(10_000_000);
+        var path = await edge.AddFileAsync(content);
+        var script = edge.Store.Script = new() { HoldOpen = true };
+        var heads = Enumerable.Range(0, 40).Select(_ => edge.GetAsync(path, "bytes=0-65535")).ToArray();
+        var whole = Enumerable.Range(0, 8).Select(_ => edge.GetAsync(path)).ToArray();
+        await Poll.UntilAsync(() => edge.Node.Parts.Meter.CollapsedJoins >= 47);
+        script.Release();
+        foreach (var request in heads)
+        {
+            using var response = await request;
+            Assert.Equal(content[..65_536], await response.Content.ReadAsByteArrayAsync());
+        }
+
+        foreach (var body in await Task.WhenAll(whole.Select(async request => await (await request).Content.ReadAsByteArrayAsync())))
+            Assert.Equal(content, body);
+        await edge.SettledAsync();
+        // One for the first chunk, when nothing is proven yet; then whole runs.
+        Assert.Equal(1 + (76 + Chunk.MaxRun - 1) / Chunk.MaxRun, edge.Store.Opens.Count);
+        Assert.Equal(content.Length, edge.Store.BytesRead);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task BodyThatBreaksOff_IsTakenUpWhereItBroke(bool isError)
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 200_000, ThrowAtCut = isError };
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-400000\r\n\r\n");
+        var (_, body) = await client.ReadAsync(1000);
+        edge.Store.Script.Release();
+        var rest = new byte[399_001];
+        await client.Stream.ReadExactlyAsync(rest);
+        Assert.Equal(Content[..400_001], body.Concat(rest));
+        await edge.SettledAsync();
+        // Upstream gave no byte twice; but for the last read, which is never shown before the body has ended well.
+        Assert.Equal([0L, 200_000, 400_000], edge.Store.Opens.Take(3).Select(o => o!.Value.Offset));
+        Assert.Equal(1, edge.Node.Parts.Meter.Fills(FillOutcome.Completed));
+    }
+
+    [Fact]
+    public async Task BodyThatBreaksOff_AndIsAnotherVersionThen_IsNeverMixed()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var old = EdgeFixture.Bytes(3 * Chunk.SizeBytes, 5);
+        await edge.AddAsync("audio/mutable.ogg", old);
+        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 2000 };
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign("/audio/mutable.ogg")} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-100000\r\n\r\n");
+        var (_, body) = await client.ReadAsync(1000);
+        await edge.AddAsync("audio/mutable.ogg", EdgeFixture.Bytes(3 * Chunk.SizeBytes, 6));
+        edge.Store.Script.Release();
+        var rest = Encoding.Latin1.GetBytes((await client.ReadToEndAsync()).Replace("<reset>", "", StringComparison.Ordinal));
+        Assert.InRange(rest.Length, 0, 1000);
+        Assert.Equal(old[..(1000 + rest.Length)], body.Concat(rest));
+        await edge.SettledAsync();
+        Assert.Equal(0, edge.Node.Parts.Cache.Hot.Admitted);
     }
 
     [Theory]
@@ -205,15 +350,15 @@ public sealed class FillTests
     {
         await using var edge = await EdgeFixture.StartAsync();
         var path = await edge.AddFileAsync(Content);
-        // Within the first chunk: past it, a reader that is between two chunks when its fill ends would rightly lead the next one, and get further.
-        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 100_000 };
+        // Three times within the first chunk, which is as often as a broken body is taken up.
+        edge.Store.Script = new() { HoldAfter = 1000, CutAfter = 30_000 };
         using var client = await RawClient.ConnectAsync(edge.Node.Address);
         await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-400000\r\n\r\n");
         var (headers, body) = await client.ReadAsync(1000);
         Assert.Contains("Content-Length: 400001", headers, StringComparison.Ordinal);
         edge.Store.Script.Release();
         var got = 1000 + (await client.ReadToEndAsync()).Length;
-        Assert.InRange(got, 1000, 100_010);
+        Assert.InRange(got, 1000, 90_010);
         await edge.SettledAsync();
         Assert.Equal(0, edge.Node.Parts.Cache.Hot.Admitted);
         Assert.Equal(0, edge.Node.Parts.Objects.Count);
@@ -224,18 +369,18 @@ public sealed class FillTests
     }
 
     [Theory]
-    [InlineData(0, 0, 7)]
-    [InlineData(0, 5, 0)]
-    [InlineData(0, -5, 0)]
-    [InlineData(1, 0, 0)]
-    public async Task BodyThatBreaksItsPromise_BeforeTheFirstByte_Is502AfterRetries(int cut, long lie, int extra)
+    [InlineData(0, 0, 7, 3)]
+    [InlineData(0, 5, 0, 1)]
+    [InlineData(0, -5, 0, 1)]
+    [InlineData(1, 0, 0, 3)]
+    public async Task BodyThatBreaksItsPromise_BeforeTheFirstByte_Is502(int cut, long lie, int extra, int opens)
     {
         await using var edge = await EdgeFixture.StartAsync();
         var path = await edge.AddFileAsync(EdgeFixture.Bytes(1000));
         edge.Store.Script = new() { CutAfter = cut == 1 ? 0 : long.MaxValue, LengthLie = lie, ExtraBytes = extra };
         using var response = await edge.GetAsync(path);
         Assert.Equal(HttpStatusCode.BadGateway, response.StatusCode);
-        Assert.Equal(3, edge.Store.Opens.Count);
+        Assert.Equal(opens, edge.Store.Opens.Count);
         await edge.SettledAsync();
         Assert.Equal(0, edge.Node.Parts.Cache.Hot.Admitted);
     }
@@ -307,7 +452,7 @@ public sealed class FillTests
         var third = await edge.AddFileAsync(EdgeFixture.Bytes(1000, 5));
         var script = edge.Store.Script = new() { HoldOpen = true };
         var others = edge.Time.Waiting;
-        var held = new[] { edge.GetAsync(first), edge.GetAsync(second) };
+        var held = new[] { edge.GetAsync(first, "bytes=0-1048575"), edge.GetAsync(second, "bytes=0-1048575") };
         await Poll.UntilAsync(() => edge.Node.Buffers.InUse == 16 && script.Arrived == 2);
         var starved = edge.GetAsync(third);
         await Poll.UntilAsync(() => edge.Node.Parts.Fills.Running == 3);
