@@ -1,7 +1,9 @@
+using System.Diagnostics.Metrics;
 using System.Net.Sockets;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.Segments;
 using Delivery.Edge.Fills;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.Edge.Purges;
@@ -70,7 +72,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw new EdgeStartException($"The edge's options are wrong. {string.Join(". ", errors)}.");
         var logger = log.CreateLogger("Delivery.Edge");
         var keys = new KeyRingFile(options.KeyRingPath, time);
-        var host = BuildHost(options, log);
+        var limits = new EdgeLimits(options, time);
+        var host = BuildHost(options, limits, log);
+        limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         var cache = OpenCache(options, time, logger);
         var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
@@ -84,7 +88,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         cache.Damaged = repair.Add;
         meter.Watch(cache, objects, buffers, fills, repair);
         var purger = new Purger(cache, objects);
-        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), time, logger);
+        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), limits, time, logger);
         var server = host.Services.GetRequiredService<IServer>();
         AdminServer? admin = null;
         var stopping = new CancellationTokenSource();
@@ -113,6 +117,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             cache.Dispose();
             buffers.Dispose();
             meter.Dispose();
+            limits.Dispose();
             metrics.Dispose();
             stopping.Dispose();
             keys.Dispose();
@@ -141,6 +146,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
+        Parts.Limits.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();
         LogStopped(_log, Address);
@@ -162,11 +168,11 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     // Only the server is taken from this host: it is never started itself, so it adds no middleware, no configuration files and no
     // environment variables to what the options say.
-    private static WebApplication BuildHost(EdgeOptions options, ILoggerFactory log)
+    private static WebApplication BuildHost(EdgeOptions options, EdgeLimits limits, ILoggerFactory log)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
-        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options));
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, limits));
         builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
         return builder.Build();
     }

@@ -1,4 +1,5 @@
 using System.Net;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Upstreams;
 
 namespace Delivery.Edge;
@@ -118,6 +119,9 @@ public sealed record EdgeOptions
     /// <summary>Connections at once, 1 to 1,000,000; further ones are closed at accept. Default 20,000: one connection costs some 20 KiB idle.</summary>
     public int MaxConnections { get; init; } = 20_000;
 
+    /// <summary>Rates, connections of one client, overload, floods.</summary>
+    public LimitOptions Limits { get; init; } = new();
+
     /// <summary>Requests at once on one HTTP/2 connection. Default 100 (RFC 9113 §5.1.2 recommends no less).</summary>
     public int MaxStreamsPerConnection { get; init; } = 100;
 
@@ -183,6 +187,7 @@ public sealed record EdgeOptions
         Check(AllowedOrigins.Count > 0 && AllowedOrigins.All(o => o == "*" || IsOrigin(o)) && (AllowedOrigins.Count == 1 || !AllowedOrigins.Contains("*")),
             "AllowedOrigins: '*' alone, or origins such as https://player.example");
         CheckRange(nameof(MaxConnections), MaxConnections, 1, 1_000_000);
+        Limits.Validate(Check);
         CheckRange(nameof(MaxStreamsPerConnection), MaxStreamsPerConnection, 1, 1000);
         CheckTime(nameof(KeepAliveTimeout), KeepAliveTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));
         CheckTime(nameof(RequestHeadersTimeout), RequestHeadersTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5));

@@ -2,6 +2,7 @@ using System.Net;
 using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using Delivery.Edge.Limits;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
@@ -23,7 +24,7 @@ internal static class KestrelSetup
     // this. A 64 KiB range with its headers stays below, so the most common response never waits.
     private const int MaxUnsentBytes = 128 * 1024;
 
-    public static void Configure(KestrelServerOptions kestrel, EdgeOptions options)
+    public static void Configure(KestrelServerOptions kestrel, EdgeOptions options, EdgeLimits edgeLimits)
     {
         kestrel.AddServerHeader = false;
         kestrel.AllowSynchronousIO = false;
@@ -53,13 +54,18 @@ internal static class KestrelSetup
         // Listeners use the URL as signed, so what cannot be a path is for RequestTarget to refuse, not for a host filter.
         kestrel.AllowAlternateSchemes = false;
 
-        Listen(kestrel, options.Host, options.Port, listen => listen.Protocols = HttpProtocols.Http1);
+        Listen(kestrel, options.Host, options.Port, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1;
+            Guard(listen, edgeLimits);
+        });
         if (options.CertificatePath is null)
             return;
         var (certificate, chain) = LoadCertificate(options.CertificatePath, options.CertificateKeyPath!);
         Listen(kestrel, options.Host, options.TlsPort, listen =>
         {
             listen.Protocols = HttpProtocols.Http1AndHttp2;
+            Guard(listen, edgeLimits);
             listen.UseHttps(new HttpsConnectionAdapterOptions
             {
                 ServerCertificate = certificate,
@@ -70,6 +76,9 @@ internal static class KestrelSetup
             });
         });
     }
+
+    // In the order in which a connection meets them, before TLS.
+    private static void Guard(ListenOptions listen, EdgeLimits limits) => listen.Use(limits.Connections.Then);
 
     private static void Listen(KestrelServerOptions kestrel, string host, int port, Action<ListenOptions> configure)
     {

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Delivery.Edge.Tests;
 
-/// <summary>A real node on free ports over a real file store in a fresh folder. Its end is a test of its own: every buffer, lease and session is back.</summary>
+/// <summary>A real node on free ports over a real file store in a fresh folder. Its end is a test of its own: every buffer, lease, session and place is back.</summary>
 public sealed class EdgeFixture : IAsyncDisposable
 {
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("edge-test-");
@@ -118,6 +118,7 @@ public sealed class EdgeFixture : IAsyncDisposable
         Client.Dispose();
         await Node.DisposeAsync();
         Assert.Equal(0, Node.Parts.Cache.Hot.SessionsInUse);
+        Assert.Equal((0, 0), (Node.Parts.Limits.Requests, Node.Parts.Limits.Misses));
     }
 
     /// <summary>Bytes that tell their place, so that a byte from elsewhere is seen.</summary>

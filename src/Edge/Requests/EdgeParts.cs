@@ -1,5 +1,6 @@
 using Delivery.Edge.Cache;
 using Delivery.Edge.Fills;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.TokenAuth;
@@ -10,4 +11,4 @@ namespace Delivery.Edge.Requests;
 /// <summary>The parts of the node that a request meets on its way.</summary>
 internal sealed record EdgeParts(
     EdgeOptions Options, KeyRingFile Keys, ITokenScheme Scheme, ObjectTable Objects, ChunkCache Cache, ObjectRecall Recall, FillTable Fills, EdgeMeter Meter,
-    ResponseFields Fields, TimeProvider Time, ILogger Log);
+    ResponseFields Fields, EdgeLimits Limits, TimeProvider Time, ILogger Log);

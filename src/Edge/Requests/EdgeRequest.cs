@@ -1,5 +1,8 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Net;
 using Delivery.Edge.Fills;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.Edge.Ranges;
@@ -14,7 +17,7 @@ namespace Delivery.Edge.Requests;
 /// <summary>
 /// The life of a request, in order:
 /// <list type="number">
-/// <item>limit: connections, header sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs</item>
+/// <item>limit: connections, header sizes and slow clients are met before this code runs (<see cref="KestrelSetup"/>); then the client's rates, the token's, and overload</item>
 /// <item>admit: method, target, body, token; nothing about an object's existence is said before the token is good</item>
 /// <item>plan: the object, preconditions, range, chunks; what is missing is asked of upstream before the headers go out</item>
 /// <item>read each chunk: from RAM, else from disk, else join or lead its fill</item>
@@ -41,11 +44,14 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private const int FlushBytes = Chunk.SizeBytes;
 
     private readonly BodySender _sender = new();
+    private readonly Allowance _allowance = new(parts.Limits);
     private IFeatureCollection _features = null!;
     private IHttpRequestFeature _request = null!;
     private IHttpResponseFeature _response = null!;
     private long _started;
+    private bool _hasBody;
     private bool _isHead;
+    private IPAddress? _client;
     private string? _path;
     private ObjectKey _key;
     private long _secondsLeft;
@@ -101,9 +107,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         try
         {
-            // 1. Limit: done by Kestrel.
-            // 2. Admit.
-            if (!Admit())
+            // 1. Limit. 2. Admit. 1. Limit what is to be worked on.
+            if (!Limit() || !Admit() || !Start())
                 return;
 
             // 3. Plan: from memory; else ask upstream and plan again with what it said.
@@ -115,6 +120,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 if (plan == Plan.Answered || !await AskUpstreamAsync())
                     return;
             }
+
+            _allowance.EndMiss();
 
             // 4, 5. Read each chunk and send it.
             await SendAsync();
@@ -138,17 +145,27 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         else
             parts.Meter.RequestEnded(_response.StatusCode, _cache);
         parts.Meter.Sent(_sender.SentBytes);
+        _allowance.End();
     }
+
+    // 1. Limit: the client's rates, before anything is worked out for it.
+    private bool Limit()
+    {
+        // Before any answer, so that whatever the answer is, it says what becomes of the connection: Kestrel reads no body here and closes after the
+        // response, and RFC 9112 §9.6 wants that said. A client that pipelines would take the next request for lost. A node that stops sends its clients elsewhere.
+        _hasBody = _features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody;
+        if ((_hasBody || parts.Limits.IsStopping) && (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10))
+            _response.Headers.Connection = "close";
+        _client = _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress;
+        return _allowance.TryEnter(_client, _started) || RefuseRate();
+    }
+
+    // 1. Limit: a place among the requests in work. The answers above take none: they wait for nothing and hold nothing.
+    private bool Start() => _allowance.TryStart() || RefuseOverload();
 
     // 2. Admit.
     private bool Admit()
     {
-        // Before any answer, so that whatever the answer is, it says what becomes of the connection: Kestrel reads no body here and closes after the
-        // response, and RFC 9112 §9.6 wants that said. A client that pipelines would take the next request for lost.
-        var hasBody = _features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody;
-        if (hasBody && (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10))
-            _response.Headers.Connection = "close";
-
         var isOptions = false;
         switch (_request.Method)
         {
@@ -166,7 +183,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         }
 
         // RFC 9110 §9.3.1: content in a GET has no meaning; refused, because it is how requests are smuggled past other readers.
-        if (hasBody)
+        if (_hasBody)
             return Refuse(_request.Headers.ContentLength is null ? StatusCodes.Status400BadRequest : StatusCodes.Status413PayloadTooLarge);
         if (isOptions && _request.RawTarget == "*")
             return AnswerOptions();
@@ -179,10 +196,11 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
 
         var now = parts.Time.GetUtcNow();
         var nowSeconds = now.ToUnixTimeSeconds();
-        var client = _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress;
-        var verdict = parts.Scheme.Verify(parts.Keys.Current, path, query, client, nowSeconds, out var claims);
+        var verdict = parts.Scheme.Verify(parts.Keys.Current, path, query, _client, nowSeconds, out var claims);
         if (verdict != TokenVerdict.Valid)
             return RefuseToken(verdict);
+        if (!_allowance.TryUse(claims, query, _started))
+            return RefuseRate();
         _secondsLeft = Math.Max(0, claims.Expires - nowSeconds);
 
         // From here the token is good, and existence may be spoken of. Only audio/ has a way upstream.
@@ -299,6 +317,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 return true;
         }
 
+        if (!_allowance.TryMiss())
+            return RefuseOverload();
         if (_cache is CacheState.None or CacheState.Hit)
             _cache = CacheState.Miss;
 
@@ -462,6 +482,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private async ValueTask<bool> FlushAsync()
     {
         SeeFirstByte();
+        _allowance.Sent(_sender.UnflushedBytes);
         if (await _sender.FlushAsync())
             return true;
         _clientLeft = true;
@@ -543,6 +564,19 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         if (parts.Options.TokenVerdictHeader)
             _response.Headers["Delivery-Token-Verdict"] = verdict.ToWire();
         return Refuse(verdict == TokenVerdict.Expired ? StatusCodes.Status410Gone : StatusCodes.Status403Forbidden);
+    }
+
+    // RFC 6585 §4.
+    private bool RefuseRate()
+    {
+        _response.Headers.RetryAfter = _allowance.RetryAfterSeconds.ToString(CultureInfo.InvariantCulture);
+        return Refuse(StatusCodes.Status429TooManyRequests);
+    }
+
+    private bool RefuseOverload()
+    {
+        _response.Headers.RetryAfter = parts.Fields.RetryAfter;
+        return Refuse(StatusCodes.Status503ServiceUnavailable);
     }
 
     private bool AnswerOptions()
