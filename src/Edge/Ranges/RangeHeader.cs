@@ -21,17 +21,15 @@ internal readonly record struct RangeHeader(long First, long Last)
     public bool IsOpen => IsNone || (Last == long.MaxValue && !IsSuffix);
 
     /// <summary>
-    /// Reads the field. §14.2: a server ignores a range of an unknown unit and one that it cannot understand. Several ranges are ignored as well, which §14.2
-    /// allows; <c>#rule</c> lists may hold empty elements (§5.6.1.2), so <c>bytes=0-1,</c> is one range.
+    /// Reads the field. §14.2: a server ignores a range of an unknown unit and one that it cannot understand. Several ranges are <see cref="RangeSet"/>'s, and
+    /// none here; <c>#rule</c> lists may hold empty elements (§5.6.1.2), so <c>bytes=0-1,</c> is one range.
     /// </summary>
     public static RangeHeader Parse(StringValues field)
     {
         if (field.Count != 1 || field[0] is not { } text)
             return None;
-        const string Unit = "bytes=";
-        if (!text.StartsWith(Unit, StringComparison.OrdinalIgnoreCase))
+        if (!TryTrimUnit(text, out var set))
             return None;
-        var set = text.AsSpan(Unit.Length);
         if (!set.Contains(','))
             return ParseSpec(set);
         var found = None;
@@ -48,6 +46,32 @@ internal readonly record struct RangeHeader(long First, long Last)
         }
 
         return found;
+    }
+
+    /// <summary>What follows <c>bytes=</c>. §14.1: unit names are case-insensitive.</summary>
+    public static bool TryTrimUnit(ReadOnlySpan<char> text, out ReadOnlySpan<char> set)
+    {
+        const string Unit = "bytes=";
+        var isBytes = text.StartsWith(Unit, StringComparison.OrdinalIgnoreCase);
+        set = isBytes ? text[Unit.Length..] : default;
+        return isBytes;
+    }
+
+    /// <summary>One range of a set; <see cref="None"/> when it is not well-formed.</summary>
+    public static RangeHeader ParseSpec(ReadOnlySpan<char> spec)
+    {
+        var dash = spec.IndexOf('-');
+        if (dash < 0)
+            return None;
+        var first = spec[..dash];
+        var last = spec[(dash + 1)..];
+        if (first.IsEmpty)
+            return TryParseDigits(last, out var suffix) ? new(-1, suffix) : None;
+        if (!TryParseDigits(first, out var from))
+            return None;
+        if (last.IsEmpty)
+            return new(from, long.MaxValue);
+        return TryParseDigits(last, out var to) && to >= from ? new(from, to) : None;
     }
 
     /// <summary>Fits the range to an object.</summary>
@@ -75,22 +99,6 @@ internal readonly record struct RangeHeader(long First, long Last)
         start = First;
         end = Last >= length ? length : Last + 1;
         return RangeFit.Part;
-    }
-
-    private static RangeHeader ParseSpec(ReadOnlySpan<char> spec)
-    {
-        var dash = spec.IndexOf('-');
-        if (dash < 0)
-            return None;
-        var first = spec[..dash];
-        var last = spec[(dash + 1)..];
-        if (first.IsEmpty)
-            return TryParseDigits(last, out var suffix) ? new(-1, suffix) : None;
-        if (!TryParseDigits(first, out var from))
-            return None;
-        if (last.IsEmpty)
-            return new(from, long.MaxValue);
-        return TryParseDigits(last, out var to) && to >= from ? new(from, to) : None;
     }
 
     // 1*DIGIT: no sign, no space, no separator.

@@ -46,6 +46,12 @@ internal sealed class BodySender
         UnflushedBytes += bytes;
     }
 
+    public void Write(ReadOnlySpan<byte> bytes)
+    {
+        bytes.CopyTo(GetSpan(bytes.Length));
+        Advance(bytes.Length);
+    }
+
     /// <summary>Needed after the last byte as well: Kestrel by itself flushes headers only. Hands the bytes to the transport and waits while the client is slow; false when the client is gone.</summary>
     public async ValueTask<bool> FlushAsync()
     {

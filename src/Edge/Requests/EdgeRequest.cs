@@ -56,6 +56,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private ObjectKey _key;
     private long _secondsLeft;
     private RangeHeader _range;
+    private RangeSet? _ranges;
+    private MultipartBody? _multipart;
     private bool _hasPreconditions;
     private bool _mustDescribe;
     private bool _recalled;
@@ -96,6 +98,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _isHead = _hasPreconditions = _mustDescribe = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
         _object = null;
+        _multipart = null;
         _led = null;
         _cache = CacheState.None;
         _changes = 0;
@@ -207,10 +210,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         if (!path.StartsWith(PublicPrefix, StringComparison.Ordinal))
             return Refuse(StatusCodes.Status404NotFound);
         var headers = _request.Headers;
-        if (!_isHead)
-            _range = RangeHeader.Parse(headers.Range);
-        else
-            _range = RangeHeader.None; // RFC 9110 §14.2: Range is defined for GET alone.
+        // RFC 9110 §14.2: Range is defined for GET alone.
+        _range = _isHead ? RangeHeader.None : RangeHeader.Parse(headers.Range);
+        _ranges = _isHead || !_range.IsNone ? null : RangeSet.Parse(headers.Range);
         _hasPreconditions = Preconditions.Any(headers);
 
         // The token is judged on the path as sent; the object is found by the path decoded, so that every spelling of a name is one object.
@@ -258,7 +260,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             return Plan.Answered;
         }
 
-        switch ((verdict == PreconditionVerdict.ProceedWhole ? RangeHeader.None : _range).Fit(known.Length, out _start, out _end))
+        if (verdict == PreconditionVerdict.ProceedWhole)
+            (_range, _ranges) = (RangeHeader.None, null);
+        switch (FitRange(known))
         {
             case RangeFit.Unsatisfiable:
                 _response.Headers.ContentRange = known.UnsatisfiedRange;
@@ -292,17 +296,40 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         return Plan.Ready;
     }
 
+    private RangeFit FitRange(EdgeObject known)
+    {
+        if (_ranges is null)
+            return _range.Fit(known.Length, out _start, out _end);
+        var fit = _ranges.Fit(known.Length, out var fitting);
+        (_start, _end) = fit == RangeFit.Part ? fitting[0] : (0, known.Length);
+        _multipart = fit == RangeFit.Part && fitting.Count > 1 ? new(known, fitting) : null;
+        return fit;
+    }
+
     // The status says "hit" only when no byte of the response needs upstream.
     private void LookAhead(EdgeObject known, long first)
     {
-        var last = Math.Min(Chunk.IndexOf(_end - 1), first + MaxChunksPlanned - 1);
-        for (var index = first + 1; index <= last; index++)
-        {
-            if (known.IsIn(parts.Cache, index))
-                continue;
+        var left = MaxChunksPlanned;
+        if (!IsAtHand(known, first + 1, _end, ref left))
             _cache = CacheState.Partial;
-            return;
+        for (var part = 1; part < _multipart?.Parts.Count && _cache == CacheState.Hit; part++)
+        {
+            var (start, end) = _multipart.Parts[part];
+            if (!IsAtHand(known, Chunk.IndexOf(start), end, ref left))
+                _cache = CacheState.Partial;
         }
+    }
+
+    private bool IsAtHand(EdgeObject known, long first, long end, ref int left)
+    {
+        var last = Chunk.IndexOf(end - 1);
+        for (var index = first; index <= last && left-- > 0; index++)
+        {
+            if (!known.IsIn(parts.Cache, index))
+                return false;
+        }
+
+        return true;
     }
 
     // 3. Plan: asks upstream for metadata, or for the first chunk's fill, which brings both; false when the response is complete.
@@ -323,7 +350,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             _cache = CacheState.Miss;
 
         // A fill needs to know which chunk to start with; what depends on length or ETag needs those first.
-        if (_object is null && (_mustDescribe || _isHead || _hasPreconditions || _range.IsSuffix))
+        if (_object is null && (_mustDescribe || _isHead || _hasPreconditions || _range.IsSuffix || _ranges is not null))
         {
             var description = await parts.Fills.DescribeAsync(_path!, _key).WaitAsync(Aborted);
             _object = description.Entry;
@@ -375,13 +402,44 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         var known = _object!;
         AddObjectFields(known, _response.StatusCode);
-        _response.Headers.ContentLength = _end - _start;
-        if (_response.StatusCode == StatusCodes.Status206PartialContent)
-            _response.Headers.ContentRange = known.ContentRangeText(_start, _end);
+        if (_multipart is { } multipart)
+        {
+            _response.Headers.ContentType = multipart.ContentType;
+            _response.Headers.ContentLength = multipart.ContentLength;
+        }
+        else
+        {
+            _response.Headers.ContentLength = _end - _start;
+            if (_response.StatusCode == StatusCodes.Status206PartialContent)
+                _response.Headers.ContentRange = known.ContentRangeText(_start, _end);
+        }
+
         var start = _sender.StartAsync();
         if (!start.IsCompletedSuccessfully)
             await start;
+        if (_multipart is null)
+            await SendRangeAsync(known);
+        else
+            await SendPartsAsync(known, _multipart);
+    }
 
+    private async Task SendPartsAsync(EdgeObject known, MultipartBody multipart)
+    {
+        for (var part = 0; part < multipart.Parts.Count; part++)
+        {
+            _sender.Write(multipart.Header(part));
+            (_start, _end) = multipart.Parts[part];
+            if (!await SendRangeAsync(known))
+                return;
+        }
+
+        _sender.Write(multipart.End);
+        await FlushAsync();
+    }
+
+    // False when the client has left, or the response had to be cut.
+    private async ValueTask<bool> SendRangeAsync(EdgeObject known)
+    {
         var misses = 0;
         _firstChunk = Chunk.IndexOf(_start);
         for (var position = _start; position < _end;)
@@ -403,7 +461,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 misses = 0;
                 position += wanted;
                 if ((position == _end || _sender.UnflushedBytes >= FlushBytes) && !await FlushAsync())
-                    return;
+                    return false;
                 continue;
             }
 
@@ -422,20 +480,22 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 // Not held while the client is slow: whoever is slow finds the chunk again, in the hot tier or in the fill.
                 Release();
                 if (!await FlushAsync())
-                    return;
+                    return false;
                 continue;
             }
 
             if (outcome != FillOutcome.Running || (lease.Entry is { } found && found.Hash != known.Hash))
             {
                 Abort(outcome);
-                return;
+                return false;
             }
 
             if (_sender.UnflushedBytes > 0 && !await FlushAsync())
-                return;
+                return false;
             await lease.WaitAsync(offset, Aborted);
         }
+
+        return true;
     }
 
     private bool TrySendHot(EdgeObject known, long index, int offset, int wanted)
@@ -504,7 +564,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         Release();
         // What a closed range names is wanted; an open one is dropped more often than read to its end.
-        var wanted = _range.IsOpen ? 1 : (int)Math.Clamp(Chunk.IndexOf(_end - 1) - index, 0, Chunk.MaxRun - 1) + 1;
+        var wanted = _range.IsOpen && _multipart is null ? 1 : (int)Math.Clamp(Chunk.IndexOf(_end - 1) - index, 0, Chunk.MaxRun - 1) + 1;
         _lease = parts.Fills.JoinOrLead(new(_path!, _key, _object, index, wanted) { IsSequential = index > _firstChunk, IsRepeated = index < _counted, Refill = refill });
         if (_lease is null)
             return false;

@@ -57,7 +57,7 @@ public sealed class RangeHeaderTests
     [InlineData("bytes=0-1,x")]
     [InlineData("items=0-5")]
     [InlineData("seconds=1-2")]
-    public void InvalidUnknownOrSeveral_IsIgnored(string field)
+    public void InvalidUnknownOrSeveral_IsNoOneRange(string field)
     {
         Assert.True(RangeHeader.Parse(field).IsNone);
         Assert.Equal(RangeFit.Whole, RangeHeader.Parse(field).Fit(1000, out var start, out var end));

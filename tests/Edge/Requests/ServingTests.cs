@@ -25,7 +25,7 @@ public sealed class ServingTests
         ("bytes=-131072", 206, Length - 131_072, Length),
         ("bytes=-99999999", 206, 0, Length),
         ("bytes=0-99999999999999999999", 206, 0, Length),
-        ("bytes=1-2,4-5", 200, 0, Length),
+        ("bytes=1-4,4-5", 200, 0, Length),
         ("bytes=5-1", 200, 0, Length),
         ("lines=1-2", 200, 0, Length),
     ];
