@@ -98,6 +98,18 @@ public sealed record EdgeOptions
     /// <summary>How long an object's absence upstream is believed: 0 to 1 minute, default 5 s: a track that has just been published must not stay 404.</summary>
     public TimeSpan AbsentTtl { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// How long an object that may change (one whose name is no digest of its content) is fresh, when its upstream does not say: 0 to 1 year, default 1 min. Then it is
+    /// revalidated.
+    /// </summary>
+    public TimeSpan ObjectTtl { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How long after that it is still served, while it is revalidated (RFC 5861 §3): 0 to 1 year, default 1 min: nobody waits for an object that is in use.</summary>
+    public TimeSpan StaleWhileRevalidate { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How long after that it is still served when it cannot be revalidated (RFC 5861 §4): 0 to 1 year, default 1 day: old music beats none.</summary>
+    public TimeSpan StaleIfError { get; init; } = TimeSpan.FromDays(1);
+
     /// <summary>From opening an object upstream to its first byte. Default 5 s: a listener has left by then; then 504.</summary>
     public TimeSpan UpstreamFirstByteTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
@@ -180,6 +192,9 @@ public sealed record EdgeOptions
         CheckRange(nameof(MaxPinnedPercent), MaxPinnedPercent, 0, 50);
         CheckRange(nameof(MaxObjects), MaxObjects, 16, 16 << 20);
         CheckTime(nameof(AbsentTtl), AbsentTtl, TimeSpan.Zero, TimeSpan.FromMinutes(1));
+        CheckTime(nameof(ObjectTtl), ObjectTtl, TimeSpan.Zero, TimeSpan.FromDays(365));
+        CheckTime(nameof(StaleWhileRevalidate), StaleWhileRevalidate, TimeSpan.Zero, TimeSpan.FromDays(365));
+        CheckTime(nameof(StaleIfError), StaleIfError, TimeSpan.Zero, TimeSpan.FromDays(365));
         CheckTime(nameof(UpstreamFirstByteTimeout), UpstreamFirstByteTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(5));
         CheckTime(nameof(FillTimeout), FillTimeout, UpstreamFirstByteTimeout, TimeSpan.FromMinutes(10));
         CheckTime(nameof(FillBufferWait), FillBufferWait, TimeSpan.Zero, TimeSpan.FromMinutes(1));

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.HotTier;
+using Delivery.Edge.Freshness;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
 using Delivery.Edge.Upstreams;
@@ -96,7 +97,10 @@ internal sealed partial class FillTable(
     }
 
     /// <summary>Reads an object's metadata; requests that ask at once share one answer.</summary>
-    public Task<Description> DescribeAsync(string path, ObjectKey key)
+    /// <param name="path">The public path.</param>
+    /// <param name="key">The object's key in a store.</param>
+    /// <param name="stale">What is known and must not be believed any longer without asking; null when nothing is known.</param>
+    public Task<Description> DescribeAsync(string path, ObjectKey key, EdgeObject? stale = null)
     {
         var generation = cache.GenerationOf(ObjectHash.OfPath(path));
         lock (_gate)
@@ -104,7 +108,8 @@ internal sealed partial class FillTable(
             if (_descriptions.TryGetValue((path, generation), out var present))
                 return present;
             // An answer leaves this table after it has entered the object table, so not being in either means that nobody asks.
-            if (objects.TryFind(path, time.GetUtcNow(), out var found))
+            var now = time.GetUtcNow();
+            if (objects.TryFind(path, now, out var found) && (found != stale || stale.Freshness?.FreshFor(now) > TimeSpan.Zero))
                 return Task.FromResult(new Description(found.Exists ? FillOutcome.Completed : FillOutcome.Absent, found));
             _running++;
             return _descriptions[(path, generation)] = Task.Run(() => RunDescribeAsync(path, generation, key));
@@ -280,15 +285,16 @@ internal sealed partial class FillTable(
         }
 
         // 2b. Upstream's truth is checked before a byte of it is shown.
-        var info = read.Object.Info;
-        if (known is not null && !known.IsSameVersion(info))
+        if (known is not null && !known.IsSameVersion(read.Object.Info))
         {
-            objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation));
+            objects.Add(Present(fill.Path, read.Object, fill.Generation));
             return FillOutcome.Changed;
         }
 
         if (known is null)
-            Open(fill, objects.Add(EdgeObject.Present(fill.Path, info, fill.Generation)));
+            Open(fill, objects.Add(Present(fill.Path, read.Object, fill.Generation)));
+        else
+            known.Freshness = FreshnessOf(read.Object);
         deadline.CancelAfter(options.UpstreamFirstByteTimeout);
 
         // 2c. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
@@ -333,6 +339,18 @@ internal sealed partial class FillTable(
             fill.Opened(entry);
         }
     }
+
+    private EdgeObject Present(string path, UpstreamObject found, long generation) => EdgeObject.Present(path, found.Info, generation, FreshnessOf(found));
+
+    // A store says nothing of freshness, so the operator does.
+    private ResponseFreshness FreshnessOf(UpstreamObject found) => found.Freshness ?? new()
+    {
+        Lifetime = options.ObjectTtl,
+        Source = LifetimeSource.Default,
+        ReceivedAt = time.GetUtcNow(),
+        StaleWhileRevalidate = options.StaleWhileRevalidate,
+        StaleIfError = options.StaleIfError,
+    };
 
     // A deadline that has passed already must still be a deadline: a negative time is an error, and -1 ms would mean "never".
     private static TimeSpan Later(TimeSpan left) => left > TimeSpan.Zero ? left : TimeSpan.Zero;
@@ -404,7 +422,7 @@ internal sealed partial class FillTable(
             var found = await upstreams.FindAsync(new(path, key, cache.Sequence), deadline.Token);
             var entry = objects.Add(found is null
                 ? EdgeObject.Absent(path, key, generation, time.GetUtcNow() + options.AbsentTtl)
-                : EdgeObject.Present(path, found.Info, generation));
+                : Present(path, found, generation));
             return new(found is null ? FillOutcome.Absent : FillOutcome.Completed, entry);
         }
         catch (Exception exception)

@@ -9,6 +9,12 @@ internal enum CacheState
     /// <summary>Served without asking upstream.</summary>
     Hit,
 
+    /// <summary>Served from here past its freshness: while it is revalidated, or because it could not be.</summary>
+    Stale,
+
+    /// <summary>Served from here after upstream said that it still holds.</summary>
+    Revalidated,
+
     /// <summary>A part was here, a part was fetched.</summary>
     Partial,
 

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Globalization;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Fills;
+using Delivery.Edge.Freshness;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Objects;
@@ -14,6 +15,7 @@ internal sealed class EdgeObject
     private static readonly SearchValues<char> LowerHex = SearchValues.Create("0123456789abcdef");
 
     private ContentRange? _lastRange;
+    private volatile ResponseFreshness? _freshness;
 
     private EdgeObject(string path, ObjectKey key, ObjectInfo? info, long generation, DateTimeOffset believedUntil)
     {
@@ -75,6 +77,13 @@ internal sealed class EdgeObject
     /// <summary>Whether a chunk of this object was ever admitted: tells "we had a part" from "we had nothing" in <c>Cache-Status</c>.</summary>
     public bool HasStoredChunks { get; set; }
 
+    /// <summary>How long what upstream said may be believed; null for an immutable object: for ever. Replaced whole when upstream says so again.</summary>
+    public ResponseFreshness? Freshness
+    {
+        get => _freshness;
+        set => _freshness = IsImmutable ? null : value;
+    }
+
     /// <summary>What its readers have proven.</summary>
     public ReadAhead ReadAhead { get; } = new();
 
@@ -84,7 +93,9 @@ internal sealed class EdgeObject
     /// <summary>No longer in the table; its slot there is free for the next one.</summary>
     public bool Removed { get; set; }
 
-    public static EdgeObject Present(string path, ObjectInfo info, long generation) => new(path, info.Key, info, generation, DateTimeOffset.MaxValue);
+    /// <param name="freshness">Of no account for an immutable object.</param>
+    public static EdgeObject Present(string path, ObjectInfo info, long generation, ResponseFreshness? freshness) =>
+        new(path, info.Key, info, generation, DateTimeOffset.MaxValue) { Freshness = freshness };
 
     public static EdgeObject Absent(string path, ObjectKey key, long generation, DateTimeOffset believedUntil) => new(path, key, null, generation, believedUntil);
 
@@ -116,8 +127,8 @@ internal sealed class EdgeObject
         immutable = fileId.Length > 0 && (info.Sha256 is null || info.Sha256.AsSpan().StartsWith(fileId, StringComparison.Ordinal));
         if (immutable)
         {
-            etag = $"\"{fileId}\"";
-            return info.Sha256 ?? info.Version;
+            // Neither the store's own version nor the digest that not every store knows: the next upstream in order of failover has the same file.
+            return etag = $"\"{fileId}\"";
         }
 
         // The version is opaque and may hold characters that an entity-tag may not, so the tag is a digest of it.

@@ -56,7 +56,12 @@ internal sealed class ObjectTable(int capacity, Func<ObjectHash, long> generatio
             if (_entries.TryGetValue(entry.Path, out var present))
             {
                 if (present.Exists && entry.Exists && present.Hash == entry.Hash && present.Length == entry.Length)
+                {
+                    // RFC 9111 §4.3.4: what upstream has just said of the same version counts from now on.
+                    present.Freshness = entry.Freshness;
                     return present;
+                }
+
                 RemoveLocked(present);
             }
 

@@ -33,7 +33,7 @@ internal sealed record StoredObject(
         {
             if (JsonSerializer.Deserialize(bytes, StoredObjectJson.Default.StoredObject) is not { Length: >= 0 } stored || !ObjectKey.TryParse(stored.Key, out var key))
                 return null;
-            var known = EdgeObject.Present(stored.Path, new(key, stored.Length, stored.Version, stored.ContentType, stored.Sha256, stored.LastModified), stored.Generation);
+            var known = EdgeObject.Present(stored.Path, new(key, stored.Length, stored.Version, stored.ContentType, stored.Sha256, stored.LastModified), stored.Generation, freshness: null);
             return known.IsImmutable && known.PathHash == path ? known : null;
         }
         catch (JsonException)

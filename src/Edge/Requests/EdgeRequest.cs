@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Net;
 using Delivery.Edge.Fills;
+using Delivery.Edge.Freshness;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
@@ -60,6 +61,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private MultipartBody? _multipart;
     private bool _hasPreconditions;
     private bool _mustDescribe;
+    private bool _asked;
+    private bool _failedToAsk;
     private bool _recalled;
     private bool _storedFailed;
     private EdgeObject? _object;
@@ -95,7 +98,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
         _started = parts.Time.GetTimestamp();
-        _isHead = _hasPreconditions = _mustDescribe = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
+        _isHead = _hasPreconditions = _mustDescribe = _asked = _failedToAsk = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
         _object = null;
         _multipart = null;
@@ -245,6 +248,10 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         if (!known.Exists)
             return AnswerAbsent();
 
+        // Null for audio that is named by its content, which is all there is in the hot path.
+        if (known.Freshness is { } freshness && !_asked && !IsFreshEnough(known, freshness))
+            return Plan.Ask;
+
         var verdict = _hasPreconditions ? Preconditions.Evaluate(_request.Headers, known.ETag) : PreconditionVerdict.Proceed;
         if (verdict == PreconditionVerdict.Failed)
         {
@@ -286,14 +293,30 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         var first = Chunk.IndexOf(_start);
         if (!known.IsIn(parts.Cache, first) && !(_lease is { } lease && lease.Serves(known, first, (int)(_start % Chunk.SizeBytes))))
         {
-            if (_cache == CacheState.Hit)
+            if (IsServedFromHere)
                 _cache = known.HasStoredChunks ? CacheState.Partial : CacheState.Miss;
             return Plan.Ask;
         }
 
-        if (_cache == CacheState.Hit)
+        if (IsServedFromHere)
             LookAhead(known, first);
         return Plan.Ready;
+    }
+
+    // RFC 9111 §4.2, RFC 5861 §3. A client's own Cache-Control is not asked: whoever holds a URL could make every listener's request one for upstream.
+    private bool IsFreshEnough(EdgeObject known, ResponseFreshness freshness)
+    {
+        switch (freshness.Judge(CacheDirectives.None, parts.Time.GetUtcNow()))
+        {
+            case Reuse.Fresh:
+                return true;
+            case Reuse.StaleWhileRevalidate:
+                _cache = CacheState.Stale;
+                _ = parts.Fills.DescribeAsync(known.Path, known.Key, known);
+                return true;
+            default:
+                return false;
+        }
     }
 
     private RangeFit FitRange(EdgeObject known)
@@ -312,13 +335,15 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         var left = MaxChunksPlanned;
         if (!IsAtHand(known, first + 1, _end, ref left))
             _cache = CacheState.Partial;
-        for (var part = 1; part < _multipart?.Parts.Count && _cache == CacheState.Hit; part++)
+        for (var part = 1; part < _multipart?.Parts.Count && IsServedFromHere; part++)
         {
             var (start, end) = _multipart.Parts[part];
             if (!IsAtHand(known, Chunk.IndexOf(start), end, ref left))
                 _cache = CacheState.Partial;
         }
     }
+
+    private bool IsServedFromHere => _cache is CacheState.Hit or CacheState.Stale or CacheState.Revalidated;
 
     private bool IsAtHand(EdgeObject known, long first, long end, ref int left)
     {
@@ -346,6 +371,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
 
         if (!_allowance.TryMiss())
             return RefuseOverload();
+        if (_object is { Freshness: not null } stale && !_asked)
+            return await RevalidateAsync(stale);
+        _asked = true;
         if (_cache is CacheState.None or CacheState.Hit)
             _cache = CacheState.Miss;
 
@@ -386,6 +414,25 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             default:
                 return AnswerBroken(lease.Outcome);
         }
+    }
+
+    // RFC 9111 §4.3: the same version is refreshed, another takes its place. RFC 5861 §4: what cannot be asked about is served as it is, for a while.
+    private async Task<bool> RevalidateAsync(EdgeObject stale)
+    {
+        _asked = true;
+        var description = await parts.Fills.DescribeAsync(stale.Path, stale.Key, stale).WaitAsync(Aborted);
+        if (description.Entry is { } found)
+        {
+            _cache = found.Hash == stale.Hash ? CacheState.Revalidated : CacheState.Miss;
+            _object = found;
+            return true;
+        }
+
+        if (stale.Freshness?.MayServeOnError(CacheDirectives.None, parts.Time.GetUtcNow()) != true)
+            return AnswerBroken(description.Outcome);
+        _cache = CacheState.Stale;
+        _failedToAsk = true;
+        return true;
     }
 
     private bool AskAgain(FillOutcome? change)
@@ -586,12 +633,34 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         var headers = _response.Headers;
         parts.Fields.AddCommon(headers, _request.Headers);
         headers.ETag = known.ETag;
-        headers.CacheControl = parts.Fields.CacheControl(_secondsLeft);
-        headers["Cache-Status"] = parts.Fields.CacheStatus(_cache, !_isHead, _collapsed);
+        if (known.Freshness is { } freshness)
+        {
+            AddFreshness(freshness);
+        }
+        else
+        {
+            headers.CacheControl = parts.Fields.CacheControl(_secondsLeft);
+            headers["Cache-Status"] = parts.Fields.CacheStatus(_cache, !_isHead, _collapsed);
+        }
+
         if (status == StatusCodes.Status304NotModified)
             return;
         headers.AcceptRanges = "bytes";
         headers.ContentType = known.ContentType;
+    }
+
+    private void AddFreshness(ResponseFreshness freshness)
+    {
+        var now = parts.Time.GetUtcNow();
+        ResponseFields.AddFreshness(_response.Headers, freshness, now, _secondsLeft);
+        // RFC 9211 §2.5: ttl is negative when it is stale.
+        _response.Headers["Cache-Status"] = _cache switch
+        {
+            CacheState.Hit or CacheState.Stale when !_failedToAsk =>
+                string.Create(CultureInfo.InvariantCulture, $"{parts.Fields.Hit}; ttl={(long)Math.Floor(freshness.FreshFor(now).TotalSeconds)}"),
+            CacheState.Stale => parts.Fields.StaleOnError,
+            _ => parts.Fields.CacheStatus(_cache, !_isHead, _collapsed),
+        };
     }
 
     private Plan Answer(int status)
@@ -667,6 +736,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         if (status != StatusCodes.Status502BadGateway)
             _response.Headers.RetryAfter = parts.Fields.RetryAfter;
         _response.Headers["Cache-Status"] = parts.Fields.CacheStatus(CacheState.Miss, stored: false, collapsed: false);
+        _response.Headers["Proxy-Status"] = parts.Fields.ProxyStatus(outcome);
         return Refuse(status);
     }
 

@@ -1,4 +1,6 @@
 using System.Globalization;
+using Delivery.Edge.Fills;
+using Delivery.Edge.Freshness;
 using Delivery.Edge.Metering;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Primitives;
@@ -16,6 +18,7 @@ internal sealed class ResponseFields
     private const string ExposedHeaders = "Accept-Ranges, Cache-Status, Content-Length, Content-Range, ETag, Retry-After";
     private const string AllowedHeaders = "Range, If-Range, If-Match, If-None-Match";
 
+    private readonly string _edgeId;
     private readonly HashSet<string>? _origins;
     private readonly MaxAge?[] _maxAges = new MaxAge?[4096];
 
@@ -23,8 +26,11 @@ internal sealed class ResponseFields
     {
         _origins = options.AllowedOrigins is ["*"] ? null : new(options.AllowedOrigins, StringComparer.Ordinal);
         RetryAfter = ((long)Math.Ceiling(options.RetryAfter.TotalSeconds)).ToString(CultureInfo.InvariantCulture);
+        _edgeId = options.EdgeId;
         Hit = $"{options.EdgeId}; hit";
         Absent = $"{options.EdgeId}; hit; detail=absent";
+        StaleOnError = $"{options.EdgeId}; fwd=stale; detail=stale-if-error";
+        _revalidated = $"{options.EdgeId}; fwd=stale; stored";
         _miss = $"{options.EdgeId}; fwd=uri-miss";
         _missStored = $"{options.EdgeId}; fwd=uri-miss; stored";
         _missCollapsed = $"{options.EdgeId}; fwd=uri-miss; stored; collapsed";
@@ -32,6 +38,7 @@ internal sealed class ResponseFields
         _partialCollapsed = $"{options.EdgeId}; fwd=partial; stored; collapsed";
     }
 
+    private readonly string _revalidated;
     private readonly string _miss;
     private readonly string _missStored;
     private readonly string _missCollapsed;
@@ -45,10 +52,25 @@ internal sealed class ResponseFields
     /// <summary>Upstream's "no such object" was still believed.</summary>
     public string Absent { get; }
 
+    /// <summary>Upstream could not say whether it still holds.</summary>
+    public string StaleOnError { get; }
+
+    /// <summary>RFC 9209 §2.3: what went wrong upstream, for whoever watches the edge; a listener's player does not read it.</summary>
+    public string ProxyStatus(FillOutcome outcome) => outcome switch
+    {
+        FillOutcome.Unavailable => $"{_edgeId}; error=destination_unavailable",
+        FillOutcome.TimedOut => $"{_edgeId}; error=http_response_timeout",
+        FillOutcome.Truncated => $"{_edgeId}; error=http_response_incomplete",
+        FillOutcome.Denied => $"{_edgeId}; error=proxy_configuration_error",
+        FillOutcome.NoBuffers or FillOutcome.Stopped => $"{_edgeId}; error=proxy_internal_error",
+        _ => $"{_edgeId}; error=http_protocol_error",
+    };
+
     /// <summary>RFC 9211 §2: <c>hit</c>, or why the request went upstream, whether the answer was stored, and whether another request's fill served it.</summary>
     public string CacheStatus(CacheState state, bool stored, bool collapsed) => state switch
     {
         CacheState.Hit => Hit,
+        CacheState.Revalidated => _revalidated,
         CacheState.Partial => collapsed ? _partialCollapsed : _partial,
         _ => !stored ? _miss : collapsed ? _missCollapsed : _missStored,
     };
@@ -65,6 +87,17 @@ internal sealed class ResponseFields
         if (cached is null || cached.Seconds != seconds)
             slot = cached = new(seconds, string.Create(CultureInfo.InvariantCulture, $"private, max-age={seconds}, immutable"));
         return cached.Text;
+    }
+
+    /// <summary>
+    /// As <see cref="CacheControl"/>, for an object that may change: as long as it is fresh and the URL is valid. RFC 9111 §5.1 counts <c>max-age</c> from the object's birth,
+    /// which <c>Age</c> tells.
+    /// </summary>
+    public static void AddFreshness(IHeaderDictionary headers, ResponseFreshness freshness, DateTimeOffset now, long secondsLeft)
+    {
+        var age = Math.Min((long)freshness.AgeAt(now).TotalSeconds, CacheDirectives.MaxSeconds);
+        headers.Age = age.ToString(CultureInfo.InvariantCulture);
+        headers.CacheControl = string.Create(CultureInfo.InvariantCulture, $"private, max-age={Math.Min((long)freshness.Lifetime.TotalSeconds, age + secondsLeft)}");
     }
 
     /// <summary>What every response says: who may read it (Fetch §3.2), and that its type is meant.</summary>

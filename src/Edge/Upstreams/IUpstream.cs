@@ -1,3 +1,4 @@
+using Delivery.Edge.Freshness;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Upstreams;
@@ -37,14 +38,7 @@ internal sealed record UpstreamQuery(string Path, ObjectKey Key, long Sequence)
 /// <summary>What an upstream says of an object.</summary>
 /// <param name="Info">Length, version and type.</param>
 /// <param name="Freshness">How long that may be believed; null: as the edge's options say.</param>
-internal sealed record UpstreamObject(ObjectInfo Info, ObjectFreshness? Freshness = null);
-
-/// <summary>How long a version of an object may be served without asking again.</summary>
-/// <param name="Lifetime">RFC 9111 §4.2: fresh for so long from now on.</param>
-/// <param name="StaleWhileRevalidate">RFC 5861 §3: served stale for so long after that, while it is asked again.</param>
-/// <param name="StaleIfError">RFC 5861 §4: served stale for so long when it cannot be asked.</param>
-/// <param name="Age">RFC 9111 §4.2.3: how old it was on arrival.</param>
-internal readonly record struct ObjectFreshness(TimeSpan Lifetime, TimeSpan StaleWhileRevalidate, TimeSpan StaleIfError, TimeSpan Age);
+internal sealed record UpstreamObject(ObjectInfo Info, ResponseFreshness? Freshness = null);
 
 /// <summary>An open part of an object.</summary>
 internal sealed class UpstreamRead(IUpstream upstream, UpstreamObject found, long offset, long length, Stream content, IAsyncDisposable owner) : IAsyncDisposable

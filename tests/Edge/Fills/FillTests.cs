@@ -288,11 +288,11 @@ public sealed class FillTests
     }
 
     [Theory]
-    [InlineData(StoreError.Unavailable, 503)]
-    [InlineData(StoreError.Denied, 502)]
-    [InlineData(StoreError.Misconfigured, 502)]
-    [InlineData(StoreError.Corrupt, 502)]
-    public async Task UpstreamFails_BeforeHeaders_IsACleanError(StoreError error, int status)
+    [InlineData(StoreError.Unavailable, 503, "destination_unavailable")]
+    [InlineData(StoreError.Denied, 502, "proxy_configuration_error")]
+    [InlineData(StoreError.Misconfigured, 502, "proxy_configuration_error")]
+    [InlineData(StoreError.Corrupt, 502, "http_protocol_error")]
+    public async Task UpstreamFails_BeforeHeaders_IsACleanErrorThatSaysWhat(StoreError error, int status, string proxyError)
     {
         await using var edge = await EdgeFixture.StartAsync();
         var path = await edge.AddFileAsync(Content);
@@ -303,6 +303,7 @@ public sealed class FillTests
             Assert.Equal(status, (int)response.StatusCode);
             Assert.Equal("no-store", EdgeFixture.Header(response, "Cache-Control"));
             Assert.Equal(status == 503 ? "1" : "", EdgeFixture.Header(response, "Retry-After"));
+            Assert.Equal($"delivery-edge; error={proxyError}", EdgeFixture.Header(response, "Proxy-Status"));
         }
 
         edge.Store.Script = null;

@@ -25,7 +25,7 @@ public sealed class PurgeTests
         // Another path is not touched by it, and what was fetched after the purge is a hit.
         await edge.SettledAsync();
         using var again = await edge.GetAsync(Path);
-        Assert.Equal("delivery-edge; hit", EdgeFixture.Header(again, "Cache-Status"));
+        Assert.Equal("delivery-edge; hit; ttl=60", EdgeFixture.Header(again, "Cache-Status"));
     }
 
     [Fact]
@@ -85,7 +85,7 @@ public sealed class PurgeTests
         await edge.SettledAsync();
         Assert.Equal(Fresh, await ReadAsync(edge));
         using var hit = await edge.GetAsync(Path);
-        Assert.Equal("delivery-edge; hit", EdgeFixture.Header(hit, "Cache-Status"));
+        Assert.Equal("delivery-edge; hit; ttl=60", EdgeFixture.Header(hit, "Cache-Status"));
     }
 
     [Fact]
