@@ -127,15 +127,21 @@ public sealed partial class EdgeNode : IAsyncDisposable
         return node;
     }
 
-    /// <summary>Stops accepting, lets responses under way end for <see cref="EdgeOptions.DrainTimeout"/>, then ends them, and ends fills.</summary>
+    /// <summary>
+    /// Drains: <c>/readyz</c> says 503 and HTTP/1.1 responses say <c>Connection: close</c>; after <see cref="EdgeOptions.UnreadyDelay"/> the node accepts no more, sends HTTP/2 clients GOAWAY, and lets
+    /// responses under way end for <see cref="EdgeOptions.DrainTimeout"/>; then it cuts them, which looks broken, never short, and ends fills.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         // Not ready first, so that balancers send no more.
         await _stopping.CancelAsync();
-        using var drain = new CancellationTokenSource(_options.DrainTimeout);
-        await _server.StopAsync(drain.Token);
+        Parts.Limits.Stop();
+        LogStopping(_log, Address, Parts.Limits.Requests, _options.UnreadyDelay, _options.DrainTimeout);
+        if (_options.UnreadyDelay > TimeSpan.Zero)
+            await Task.Delay(_options.UnreadyDelay, Parts.Time);
+        await DrainAsync();
         await _admin.DisposeAsync();
         await Parts.Fills.StopAsync();
         await _repair.DisposeAsync();
@@ -148,6 +154,16 @@ public sealed partial class EdgeNode : IAsyncDisposable
         _stopping.Dispose();
         Parts.Keys.Dispose();
         LogStopped(_log, Address);
+    }
+
+    private async Task DrainAsync()
+    {
+        using var drain = new CancellationTokenSource(_options.DrainTimeout);
+        var left = 0L;
+        using var atTheEnd = drain.Token.Register(() => left = Parts.Limits.Requests);
+        await _server.StopAsync(drain.Token);
+        if (left > 0)
+            LogCut(_log, left, _options.DrainTimeout);
     }
 
     private static ChunkCache OpenCache(EdgeOptions options, TimeProvider time, ILogger log)
@@ -195,6 +211,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     [LoggerMessage(1001, LogLevel.Information, "Edge serves on {Address} (TLS: {TlsAddress}), admin on {AdminAddress}, hot tier {HotTierMiB} MiB, disk tier {DiskTierMiB} MiB")]
     private static partial void LogStarted(ILogger logger, Uri address, Uri? tlsAddress, Uri adminAddress, long hotTierMiB, long diskTierMiB);
+
+    [LoggerMessage(1003, LogLevel.Information, "Edge on {Address} stops: {Requests} requests in work, not ready for {UnreadyDelay}, then up to {DrainTimeout} to end them")]
+    private static partial void LogStopping(ILogger logger, Uri address, long requests, TimeSpan unreadyDelay, TimeSpan drainTimeout);
+
+    [LoggerMessage(1004, LogLevel.Warning, "Cut {Requests} requests that had not ended within {DrainTimeout}")]
+    private static partial void LogCut(ILogger logger, long requests, TimeSpan drainTimeout);
 
     [LoggerMessage(1002, LogLevel.Information, "Edge on {Address} stopped")]
     private static partial void LogStopped(ILogger logger, Uri address);

@@ -140,7 +140,13 @@ public sealed record EdgeOptions
     /// <summary>Default 60 s: a browser's paused element stops reading, and costs no more than one chunk of memory meanwhile.</summary>
     public TimeSpan SlowReaderGrace { get; init; } = TimeSpan.FromSeconds(60);
 
-    /// <summary>How long stopping waits for responses under way. Default 10 s; then they are aborted.</summary>
+    /// <summary>
+    /// How long a node that stops still accepts after <c>/readyz</c> has said 503, so that balancers send no more before it closes: 0 to 10 min, default 0; <c>delivery edge</c>: 5 s. It should be
+    /// longer than a balancer's probe interval times its threshold.
+    /// </summary>
+    public TimeSpan UnreadyDelay { get; init; }
+
+    /// <summary>How long stopping waits for responses under way, after <see cref="UnreadyDelay"/>. Default 10 s; then they are aborted.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
@@ -193,6 +199,7 @@ public sealed record EdgeOptions
         CheckTime(nameof(RequestHeadersTimeout), RequestHeadersTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5));
         CheckRange(nameof(MinResponseBytesPerSecond), MinResponseBytesPerSecond, 1, 1 << 20);
         CheckTime(nameof(SlowReaderGrace), SlowReaderGrace, TimeSpan.FromSeconds(2), TimeSpan.FromHours(1));
+        CheckTime(nameof(UnreadyDelay), UnreadyDelay, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         CheckTime(nameof(DrainTimeout), DrainTimeout, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         return errors;
 
