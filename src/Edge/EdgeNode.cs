@@ -2,6 +2,7 @@ using System.Diagnostics.Metrics;
 using System.Net.Sockets;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.Segments;
+using Delivery.Edge.Connections;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
@@ -34,11 +35,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly AdminServer _admin;
     private readonly CancellationTokenSource _stopping;
     private readonly ChunkRepair _repair;
+    private readonly ConnectionGuards _guards;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ConnectionGuards guards, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _log) = (options, host, server, admin, stopping, parts, buffers, repair, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _guards, _log) = (options, host, server, admin, stopping, parts, buffers, repair, guards, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -72,7 +74,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var logger = log.CreateLogger("Delivery.Edge");
         var keys = new KeyRingFile(options.KeyRingPath, time);
         var limits = new EdgeLimits(options, time);
-        var host = BuildHost(options, limits, log);
+        var guards = new ConnectionGuards(options, limits, time, logger);
+        var host = BuildHost(options, guards, log);
         limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         var cache = OpenCache(options, time, logger);
@@ -115,6 +118,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             cache.Dispose();
             buffers.Dispose();
             meter.Dispose();
+            guards.Dispose();
             limits.Dispose();
             metrics.Dispose();
             stopping.Dispose();
@@ -122,7 +126,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, logger);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, guards, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
         return node;
     }
@@ -150,6 +154,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
+        _guards.Dispose();
         Parts.Limits.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();
@@ -182,13 +187,22 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     // Only the server is taken from this host: it is never started itself, so it adds no middleware, no configuration files and no
     // environment variables to what the options say.
-    private static WebApplication BuildHost(EdgeOptions options, EdgeLimits limits, ILoggerFactory log)
+    private static WebApplication BuildHost(EdgeOptions options, ConnectionGuards guards, ILoggerFactory log)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
-        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, limits));
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, guards));
+        if (guards.Http3)
+            UseQuic(builder.WebHost);
         builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
         return builder.Build();
+    }
+
+    // Apart, as its platforms are checked: ConnectionGuards.Http3 is true on these alone.
+    private static void UseQuic(IWebHostBuilder host)
+    {
+        if (OperatingSystem.IsLinux() || OperatingSystem.IsMacOS() || OperatingSystem.IsWindows())
+            host.UseQuic();
     }
 
     private static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)
