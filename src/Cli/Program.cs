@@ -1,3 +1,4 @@
 using Delivery.Cli.CommandLine;
 
-return await DeliveryCommand.RunAsync(args, Console.Out, Console.Error, CancellationToken.None);
+using var signals = new StopSignals();
+return await DeliveryCommand.RunAsync(args, Console.Out, Console.Error, signals.Asked);

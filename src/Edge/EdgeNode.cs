@@ -2,6 +2,7 @@ using System.Diagnostics.Metrics;
 using System.Net.Sockets;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.Segments;
+using Delivery.Edge.Connections;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
@@ -35,11 +36,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly AdminServer _admin;
     private readonly CancellationTokenSource _stopping;
     private readonly ChunkRepair _repair;
+    private readonly ConnectionGuards _guards;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ConnectionGuards guards, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _log) = (options, host, server, admin, stopping, parts, buffers, repair, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _guards, _log) = (options, host, server, admin, stopping, parts, buffers, repair, guards, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -73,7 +75,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var logger = log.CreateLogger("Delivery.Edge");
         var keys = new KeyRingFile(options.KeyRingPath, time);
         var limits = new EdgeLimits(options, time);
-        var host = BuildHost(options, limits, log);
+        var guards = new ConnectionGuards(options, limits, time, logger);
+        var host = BuildHost(options, guards, log);
         limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         var cache = OpenCache(options, time, logger);
@@ -117,6 +120,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             cache.Dispose();
             buffers.Dispose();
             meter.Dispose();
+            guards.Dispose();
             limits.Dispose();
             metrics.Dispose();
             stopping.Dispose();
@@ -124,20 +128,26 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, logger);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, guards, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
         return node;
     }
 
-    /// <summary>Stops accepting, lets responses under way end for <see cref="EdgeOptions.DrainTimeout"/>, then ends them, and ends fills.</summary>
+    /// <summary>
+    /// Drains: <c>/readyz</c> says 503 and HTTP/1.1 responses say <c>Connection: close</c>; after <see cref="EdgeOptions.UnreadyDelay"/> the node accepts no more, sends HTTP/2 clients GOAWAY, and lets
+    /// responses under way end for <see cref="EdgeOptions.DrainTimeout"/>; then it cuts them, which looks broken, never short, and ends fills.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         // Not ready first, so that balancers send no more.
         await _stopping.CancelAsync();
-        using var drain = new CancellationTokenSource(_options.DrainTimeout);
-        await _server.StopAsync(drain.Token);
+        Parts.Limits.Stop();
+        LogStopping(_log, Address, Parts.Limits.Requests, _options.UnreadyDelay, _options.DrainTimeout);
+        if (_options.UnreadyDelay > TimeSpan.Zero)
+            await Task.Delay(_options.UnreadyDelay, Parts.Time);
+        await DrainAsync();
         await _admin.DisposeAsync();
         await Parts.Fills.StopAsync();
         await _repair.DisposeAsync();
@@ -146,10 +156,21 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
+        _guards.Dispose();
         Parts.Limits.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();
         LogStopped(_log, Address);
+    }
+
+    private async Task DrainAsync()
+    {
+        using var drain = new CancellationTokenSource(_options.DrainTimeout);
+        var left = 0L;
+        using var atTheEnd = drain.Token.Register(() => left = Parts.Limits.Requests);
+        await _server.StopAsync(drain.Token);
+        if (left > 0)
+            LogCut(_log, left, _options.DrainTimeout);
     }
 
     private static ChunkCache OpenCache(EdgeOptions options, TimeProvider time, ILogger log)
@@ -168,13 +189,22 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     // Only the server is taken from this host: it is never started itself, so it adds no middleware, no configuration files and no
     // environment variables to what the options say.
-    private static WebApplication BuildHost(EdgeOptions options, EdgeLimits limits, ILoggerFactory log)
+    private static WebApplication BuildHost(EdgeOptions options, ConnectionGuards guards, ILoggerFactory log)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
-        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, limits));
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, guards));
+        if (guards.Http3)
+            UseQuic(builder.WebHost);
         builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
         return builder.Build();
+    }
+
+    // Apart, as its platforms are checked: ConnectionGuards.Http3 is true on these alone.
+    private static void UseQuic(IWebHostBuilder host)
+    {
+        if (OperatingSystem.IsLinux() || OperatingSystem.IsMacOS() || OperatingSystem.IsWindows())
+            host.UseQuic();
     }
 
     private static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)
@@ -197,6 +227,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     [LoggerMessage(1001, LogLevel.Information, "Edge serves on {Address} (TLS: {TlsAddress}), admin on {AdminAddress}, hot tier {HotTierMiB} MiB, disk tier {DiskTierMiB} MiB")]
     private static partial void LogStarted(ILogger logger, Uri address, Uri? tlsAddress, Uri adminAddress, long hotTierMiB, long diskTierMiB);
+
+    [LoggerMessage(1003, LogLevel.Information, "Edge on {Address} stops: {Requests} requests in work, not ready for {UnreadyDelay}, then up to {DrainTimeout} to end them")]
+    private static partial void LogStopping(ILogger logger, Uri address, long requests, TimeSpan unreadyDelay, TimeSpan drainTimeout);
+
+    [LoggerMessage(1004, LogLevel.Warning, "Cut {Requests} requests that had not ended within {DrainTimeout}")]
+    private static partial void LogCut(ILogger logger, long requests, TimeSpan drainTimeout);
 
     [LoggerMessage(1002, LogLevel.Information, "Edge on {Address} stopped")]
     private static partial void LogStopped(ILogger logger, Uri address);

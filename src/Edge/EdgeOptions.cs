@@ -1,5 +1,6 @@
 using System.Net;
 using Delivery.Edge.Limits;
+using Delivery.Edge.Tls;
 using Delivery.Edge.Upstreams;
 
 namespace Delivery.Edge;
@@ -39,6 +40,24 @@ public sealed record EdgeOptions
 
     /// <summary>PEM file with the certificate's private key, unencrypted.</summary>
     public string? CertificateKeyPath { get; init; }
+
+    /// <summary>
+    /// Certificates for further names, up to 256; <see cref="CertificatePath"/> serves clients that ask for any other name or for none. All of them are followed: changed files are used within
+    /// 5 s, bad ones leave the certificate as it was. Default none.
+    /// </summary>
+    public IReadOnlyList<CertificateOptions> Certificates { get; init; } = [];
+
+    /// <summary>
+    /// HTTP/3 on the TLS port's number over UDP, where the machine has a QUIC library. Default off: the limits of connections and PROXY protocol do not reach QUIC, and a UDP port
+    /// is not opened unasked.
+    /// </summary>
+    public bool Http3 { get; init; }
+
+    /// <summary>
+    /// Addresses and networks (CIDR) of balancers, up to 256, whose connections to both listeners' ports must begin with a PROXY protocol version 2 header; clients' addresses are taken from it. Default
+    /// none. From anybody else such a header is a bad request.
+    /// </summary>
+    public IReadOnlyList<string> ProxyProtocolNetworks { get; init; } = [];
 
     /// <summary>Admin port (<c>/metrics</c>, <c>/healthz</c>, <c>/readyz</c>), on loopback alone; 0 = any free one. Default 8081.</summary>
     public int AdminPort { get; init; } = 8081;
@@ -152,7 +171,13 @@ public sealed record EdgeOptions
     /// <summary>Default 60 s: a browser's paused element stops reading, and costs no more than one chunk of memory meanwhile.</summary>
     public TimeSpan SlowReaderGrace { get; init; } = TimeSpan.FromSeconds(60);
 
-    /// <summary>How long stopping waits for responses under way. Default 10 s; then they are aborted.</summary>
+    /// <summary>
+    /// How long a node that stops still accepts after <c>/readyz</c> has said 503, so that balancers send no more before it closes: 0 to 10 min, default 0; <c>delivery edge</c>: 5 s. It should be
+    /// longer than a balancer's probe interval times its threshold.
+    /// </summary>
+    public TimeSpan UnreadyDelay { get; init; }
+
+    /// <summary>How long stopping waits for responses under way, after <see cref="UnreadyDelay"/>. Default 10 s; then they are aborted.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
@@ -179,6 +204,19 @@ public sealed record EdgeOptions
         Check((CertificatePath is null) == (CertificateKeyPath is null), "CertificatePath and CertificateKeyPath: both or neither");
         CheckFile(nameof(CertificatePath), CertificatePath);
         CheckFile(nameof(CertificateKeyPath), CertificateKeyPath);
+        Check(Certificates.Count == 0 || CertificatePath is not null, "Certificates: need CertificatePath, for clients that ask for no listed name");
+        Check(Certificates.Count <= 256, $"Certificates {Certificates.Count}: up to 256");
+        for (var i = 0; i < Certificates.Count; i++)
+        {
+            var entry = Certificates[i];
+            Check(entry.Hosts.Count is > 0 and <= 100 && entry.Hosts.All(CertificateOptions.IsHost), $"Certificates[{i}].Hosts: 1 to 100 names such as cdn.example or *.cdn.example");
+            CheckFile($"Certificates[{i}].CertificatePath", entry.CertificatePath);
+            CheckFile($"Certificates[{i}].KeyPath", entry.KeyPath);
+        }
+
+        foreach (var host in Certificates.SelectMany(c => c.Hosts).GroupBy(h => h, StringComparer.OrdinalIgnoreCase).Where(g => g.Count() > 1))
+            Check(false, $"Certificates: '{host.Key}' stands twice");
+        Check(ProxyProtocolNetworks.Count <= NetworkList.MaxCount && NetworkList.TryParse(ProxyProtocolNetworks, out _), $"ProxyProtocolNetworks: up to {NetworkList.MaxCount} addresses or networks such as 192.0.2.0/24");
         CheckRange(nameof(HotTierBytes), HotTierBytes, MinHotTierBytes, MaxHotTierBytes);
         CheckRange(nameof(FillBufferBytes), FillBufferBytes, MinFillBufferBytes, 16L << 30);
         Check(CacheFolder is null or { Length: > 0 }, "CacheFolder: a folder's name, or nothing");
@@ -208,6 +246,7 @@ public sealed record EdgeOptions
         CheckTime(nameof(RequestHeadersTimeout), RequestHeadersTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(5));
         CheckRange(nameof(MinResponseBytesPerSecond), MinResponseBytesPerSecond, 1, 1 << 20);
         CheckTime(nameof(SlowReaderGrace), SlowReaderGrace, TimeSpan.FromSeconds(2), TimeSpan.FromHours(1));
+        CheckTime(nameof(UnreadyDelay), UnreadyDelay, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         CheckTime(nameof(DrainTimeout), DrainTimeout, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         return errors;
 

@@ -1,8 +1,5 @@
 using System.Net;
-using System.Security.Authentication;
-using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
-using Delivery.Edge.Limits;
+using Delivery.Edge.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
@@ -24,7 +21,7 @@ internal static class KestrelSetup
     // this. A 64 KiB range with its headers stays below, so the most common response never waits.
     private const int MaxUnsentBytes = 128 * 1024;
 
-    public static void Configure(KestrelServerOptions kestrel, EdgeOptions options, EdgeLimits edgeLimits)
+    public static void Configure(KestrelServerOptions kestrel, EdgeOptions options, ConnectionGuards guards)
     {
         kestrel.AddServerHeader = false;
         kestrel.AllowSynchronousIO = false;
@@ -57,28 +54,22 @@ internal static class KestrelSetup
         Listen(kestrel, options.Host, options.Port, listen =>
         {
             listen.Protocols = HttpProtocols.Http1;
-            Guard(listen, edgeLimits);
+            guards.BeforeTls(listen);
         });
-        if (options.CertificatePath is null)
+        if (guards.Certificates is not { } certificates)
             return;
-        var (certificate, chain) = LoadCertificate(options.CertificatePath, options.CertificateKeyPath!);
         Listen(kestrel, options.Host, options.TlsPort, listen =>
         {
-            listen.Protocols = HttpProtocols.Http1AndHttp2;
-            Guard(listen, edgeLimits);
-            listen.UseHttps(new HttpsConnectionAdapterOptions
+            listen.Protocols = guards.Http3 ? HttpProtocols.Http1AndHttp2AndHttp3 : HttpProtocols.Http1AndHttp2;
+            guards.BeforeTls(listen);
+            listen.UseHttps(new TlsHandshakeCallbackOptions
             {
-                ServerCertificate = certificate,
-                ServerCertificateChain = chain,
-                // RFC 8996 retires what is older.
-                SslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+                OnConnection = handshake => ValueTask.FromResult(certificates.Select(handshake.ClientHelloInfo.ServerName)),
                 HandshakeTimeout = options.RequestHeadersTimeout,
             });
+            guards.AfterTls(listen);
         });
     }
-
-    // In the order in which a connection meets them, before TLS.
-    private static void Guard(ListenOptions listen, EdgeLimits limits) => listen.Use(limits.Connections.Then);
 
     private static void Listen(KestrelServerOptions kestrel, string host, int port, Action<ListenOptions> configure)
     {
@@ -89,19 +80,5 @@ internal static class KestrelSetup
             kestrel.Listen(IPAddress.Loopback, port, configure);
         else
             kestrel.Listen(IPAddress.Parse(host), port, configure);
-    }
-
-    private static (X509Certificate2 Certificate, X509Certificate2Collection Chain) LoadCertificate(string path, string keyPath)
-    {
-        try
-        {
-            var chain = new X509Certificate2Collection();
-            chain.ImportFromPemFile(path);
-            return (X509Certificate2.CreateFromPemFile(path, keyPath), chain);
-        }
-        catch (Exception exception) when (exception is CryptographicException or IOException or UnauthorizedAccessException)
-        {
-            throw new EdgeStartException($"CertificatePath '{path}' with CertificateKeyPath '{keyPath}' is not a PEM certificate with its key: {exception.Message}", exception);
-        }
     }
 }

@@ -22,8 +22,8 @@ internal static class DeliveryCommand
                 Error = error,
                 // An unexpected exception is a bug: let the runtime print it whole.
                 EnableDefaultExceptionHandler = false,
-                // SIGINT and SIGTERM cancel the command's token; servers then drain, which is bounded by their own deadlines.
-                ProcessTerminationTimeout = TimeSpan.FromSeconds(30),
+                // Signals are StopSignals' own.
+                ProcessTerminationTimeout = null,
             },
             cancellationToken);
         return parsed.Errors.Count > 0 ? ExitCode.Usage : code;

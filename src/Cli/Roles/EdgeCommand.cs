@@ -10,6 +10,9 @@ namespace Delivery.Cli.Roles;
 /// <summary><c>delivery edge</c>: one edge on its own, filling from a store that it shares with an origin.</summary>
 internal static class EdgeCommand
 {
+    // An edge on its own stands behind a balancer, which probes every few seconds; one in `delivery up` does not.
+    private const string UnreadyDelay = "00:00:05";
+
     public static Command Create(GlobalOptions options, TextWriter output, TextWriter error)
     {
         var config = new Option<string?>("--config") { Description = "JSON file; its section \"edge\" holds the options.", HelpName = "FILE" };
@@ -40,7 +43,7 @@ internal static class EdgeCommand
                 [nameof(EdgeOptions.CacheFolder)] = parsed.GetValue(cache),
                 [nameof(EdgeOptions.DiskTierBytes)] = parsed.GetValue(cacheBytes),
                 [nameof(EdgeOptions.KeyRingPath)] = parsed.GetValue(options.Keys) ?? Environment.GetEnvironmentVariable("DELIVERY_KEYS"),
-            });
+            }, new Dictionary<string, JsonNode?> { [nameof(EdgeOptions.UnreadyDelay)] = UnreadyDelay });
             if (settings.InlineScheduling)
                 RunRequestsOnSocketThreads();
             using var log = ServerLog.Create(parsed.GetValue(verbose));

@@ -24,9 +24,10 @@ internal static class RoleSettings
     /// <param name="role">Name of the role: the file's section and the variables' middle.</param>
     /// <param name="file">The <c>--config</c> file, or null.</param>
     /// <param name="flags">What the command line said; null values were not given.</param>
-    public static T Read<T>(string role, string? file, IEnumerable<KeyValuePair<string, JsonNode?>> flags)
+    /// <param name="defaults">Where the command's defaults are not the option class's own.</param>
+    public static T Read<T>(string role, string? file, IEnumerable<KeyValuePair<string, JsonNode?>> flags, IEnumerable<KeyValuePair<string, JsonNode?>>? defaults = null)
     {
-        var settings = new Dictionary<string, JsonNode?>(StringComparer.OrdinalIgnoreCase);
+        var settings = new Dictionary<string, JsonNode?>(defaults ?? [], StringComparer.OrdinalIgnoreCase);
         foreach (var (key, value) in file is null ? [] : FromFile(role, file))
             settings[key] = value?.DeepClone();
         var prefix = $"DELIVERY_{role.ToUpperInvariant()}_";

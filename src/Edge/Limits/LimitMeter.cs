@@ -82,6 +82,9 @@ internal sealed class LimitMeter : IDisposable
         _kestrel.Start();
     }
 
+    /// <summary>Shows whether HTTP/3 is offered.</summary>
+    public void WatchHttp3(bool isOffered) => _meter.CreateObservableGauge("delivery.edge.http3", () => isOffered ? 1 : 0, null, "1 while HTTP/3 is offered: asked for, and the machine has a QUIC library.");
+
     public void Dispose()
     {
         _kestrel?.Dispose();

@@ -10,6 +10,13 @@ public sealed class RawClient : IDisposable
 
     public NetworkStream Stream { get; private set; } = null!;
 
+    /// <summary>Whether each write is a segment of its own.</summary>
+    public bool NoDelay
+    {
+        get => _tcp.NoDelay;
+        set => _tcp.NoDelay = value;
+    }
+
     public static async Task<RawClient> ConnectAsync(Uri address)
     {
         var client = new RawClient();

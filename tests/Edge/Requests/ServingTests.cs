@@ -283,6 +283,15 @@ public sealed class TestCertificate : IDisposable
 
     public string Thumbprint { get; }
 
+    /// <summary>A client that speaks HTTP/2 alone and trusts this certificate alone.</summary>
+    public HttpClient Http2Client(Uri address) =>
+        new(new SocketsHttpHandler { UseProxy = false, SslOptions = { RemoteCertificateValidationCallback = (_, presented, _, _) => presented?.GetCertHashString() == Thumbprint } })
+        {
+            BaseAddress = address,
+            DefaultRequestVersion = HttpVersion.Version20,
+            DefaultVersionPolicy = HttpVersionPolicy.RequestVersionExact,
+        };
+
     public string CertificatePath => Path.Combine(_folder.FullName, "cert.pem");
 
     public string KeyPath => Path.Combine(_folder.FullName, "key.pem");
