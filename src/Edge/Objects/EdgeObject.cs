@@ -80,6 +80,9 @@ internal sealed class EdgeObject
     /// <summary>No longer in the table; its slot there is free for the next one.</summary>
     public bool Removed { get; set; }
 
+    /// <summary>Whether the path's last part is the digest of its content, so that its bytes never change.</summary>
+    public static bool IsNamedByContent(string path) => FileIdOf(path).Length > 0;
+
     public static EdgeObject Present(string path, ObjectInfo info, long generation) => new(path, info.Key, info, generation, DateTimeOffset.MaxValue);
 
     public static EdgeObject Absent(string path, ObjectKey key, long generation, DateTimeOffset believedUntil) => new(path, key, null, generation, believedUntil);
