@@ -155,8 +155,8 @@ internal sealed class EdgeMeter : IDisposable
 
     public void Dispose() => _meter.Dispose();
 
-    /// <summary>An enum's name as a label: <c>snake_case</c>.</summary>
-    internal static string Label<T>(T value)
+    /// <summary>An enum's name as a metric label: <c>PastEnd</c> is <c>past_end</c>.</summary>
+    public static string Label<T>(T value)
         where T : struct, Enum => string.Concat(value.ToString().Select((c, i) => i > 0 && char.IsAsciiLetterUpper(c) ? $"_{char.ToLowerInvariant(c)}" : $"{char.ToLowerInvariant(c)}"));
 
     private static IEnumerable<Measurement<long>> Measure(long[] counts, Func<int, KeyValuePair<string, object?>[]> tags)
