@@ -263,21 +263,20 @@ internal sealed partial class FillTable(
         // 2. Upstream. A body that breaks off is taken up where it broke, from whoever has the same version.
         for (var reads = 1; ; reads++)
         {
-            var outcome = await ReadAsync(fill, deadline);
-            if (outcome is not (FillOutcome.Truncated or FillOutcome.Contradictory or FillOutcome.Unavailable) || reads == MaxReads)
+            var outcome = await ReadAsync(fill, deadline.Token);
+            var isBroken = outcome is FillOutcome.Truncated or FillOutcome.Contradictory or FillOutcome.Unavailable or FillOutcome.TimedOut;
+            if (!isBroken || reads == MaxReads || deadline.IsCancellationRequested)
                 return outcome;
         }
     }
 
-    private async Task<FillOutcome> ReadAsync(Fill fill, CancellationTokenSource deadline)
+    private async Task<FillOutcome> ReadAsync(Fill fill, CancellationToken deadline)
     {
         // 2a. One call gives both metadata and bytes.
-        var started = time.GetTimestamp();
-        deadline.CancelAfter(options.FillTimeout);
         var known = fill.Entry;
         var begin = fill.FirstChunk * Chunk.SizeBytes + fill.Landed;
         var range = new ObjectRange(begin, (long)fill.Chunks.Length * Chunk.SizeBytes - fill.Landed);
-        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info }, range, deadline.Token);
+        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info }, range, deadline);
         if (read is null)
         {
             objects.Add(EdgeObject.Absent(fill.Path, fill.Key, fill.Generation, time.GetUtcNow() + options.AbsentTtl));
@@ -295,7 +294,6 @@ internal sealed partial class FillTable(
             Open(fill, objects.Add(Present(fill.Path, read.Object, fill.Generation)));
         else
             known.Freshness = FreshnessOf(read.Object);
-        deadline.CancelAfter(options.UpstreamFirstByteTimeout);
 
         // 2c. Bytes, shown as they land. The last ones are held back until the body has ended where it should.
         try
@@ -304,21 +302,20 @@ internal sealed partial class FillTable(
             {
                 var (ordinal, offset) = Math.DivRem(fill.Landed, Chunk.SizeBytes);
                 var room = fill.Chunks[ordinal].Buffer!.Content[(int)offset..];
-                var count = await read.Content.ReadAsync(left < room.Length ? room[..(int)left] : room, deadline.Token);
+                var count = await read.Content.ReadAsync(left < room.Length ? room[..(int)left] : room, deadline);
                 if (count == 0)
                     return FillOutcome.Truncated;
-                if (left == read.Length)
-                    deadline.CancelAfter(Later(options.FillTimeout - time.GetElapsedTime(started)));
                 left -= count;
                 meter.Filled(count);
-                if (left == 0 && await read.Content.ReadAsync(new byte[1], deadline.Token) != 0)
+                if (left == 0 && await read.Content.ReadAsync(new byte[1], deadline) != 0)
                     return FillOutcome.Contradictory;
                 fill.Land(count);
             }
         }
-        catch (Exception exception) when (!deadline.IsCancellationRequested)
+        catch (Exception exception)
         {
             var outcome = OutcomeOf(exception);
+            UpstreamSet.BodyEnded(read, outcome);
             LogFillFailed(log, fill.Path, fill.FirstChunk, outcome, exception);
             return outcome;
         }
@@ -351,9 +348,6 @@ internal sealed partial class FillTable(
         StaleWhileRevalidate = options.StaleWhileRevalidate,
         StaleIfError = options.StaleIfError,
     };
-
-    // A deadline that has passed already must still be a deadline: a negative time is an error, and -1 ms would mean "never".
-    private static TimeSpan Later(TimeSpan left) => left > TimeSpan.Zero ? left : TimeSpan.Zero;
 
     private async Task<bool> ReserveAsync(Fill fill)
     {

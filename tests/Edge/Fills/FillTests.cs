@@ -269,6 +269,30 @@ public sealed class FillTests
     }
 
     [Fact]
+    public async Task BodyThatStandsStill_IsTakenUpByAnotherRead()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var path = await edge.AddFileAsync(Content);
+        edge.Store.Script = new() { HoldAfter = 1000 };
+        using var client = await RawClient.ConnectAsync(edge.Node.Address);
+        await client.SendAsync($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-100000\r\n\r\n");
+        var (_, body) = await client.ReadAsync(1000);
+        edge.Store.Script = null;
+        // The time-out between two pieces is set anew by each.
+        var rest = new byte[99_001];
+        var read = client.Stream.ReadExactlyAsync(rest).AsTask();
+        while (!read.IsCompleted)
+        {
+            edge.Time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Delay(5);
+        }
+
+        await read;
+        Assert.Equal(Content[..100_001], body.Concat(rest));
+        Assert.Equal([0L, 1000], edge.Store.Opens.Select(o => o!.Value.Offset));
+    }
+
+    [Fact]
     public async Task BodyThatBreaksOff_AndIsAnotherVersionThen_IsNeverMixed()
     {
         await using var edge = await EdgeFixture.StartAsync();
