@@ -36,12 +36,11 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly AdminServer _admin;
     private readonly CancellationTokenSource _stopping;
     private readonly ChunkRepair _repair;
-    private readonly ConnectionGuards _guards;
     private int _disposed;
 
     private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, UpstreamSet upstreams, ConnectionGuards guards, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, Upstreams, _guards, _log) = (options, host, server, admin, stopping, parts, buffers, repair, upstreams, guards, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, Upstreams, Guards, _log) = (options, host, server, admin, stopping, parts, buffers, repair, upstreams, guards, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -61,6 +60,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
     internal FillBuffers Buffers { get; }
 
     internal UpstreamSet Upstreams { get; }
+
+    internal ConnectionGuards Guards { get; }
 
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
@@ -162,7 +163,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Fills.Dispose();
         Buffers.Dispose();
         Parts.Meter.Dispose();
-        _guards.Dispose();
+        Guards.Dispose();
         Parts.Limits.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();

@@ -267,21 +267,24 @@ public sealed class ServingTests
     }
 }
 
-/// <summary>A self-signed certificate for localhost in two PEM files.</summary>
+/// <summary>A self-signed certificate in two PEM files.</summary>
 public sealed class TestCertificate : IDisposable
 {
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("edge-cert-");
 
-    public TestCertificate()
+    public TestCertificate(string name = "localhost") => Renew(name);
+
+    /// <summary>Writes another certificate with another key into the same files.</summary>
+    public void Renew(string name = "localhost")
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        using var certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256).CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
+        using var certificate = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256).CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
         Thumbprint = certificate.GetCertHashString();
         File.WriteAllText(CertificatePath, certificate.ExportCertificatePem());
         File.WriteAllText(KeyPath, key.ExportPkcs8PrivateKeyPem());
     }
 
-    public string Thumbprint { get; }
+    public string Thumbprint { get; private set; } = "";
 
     /// <summary>A client that speaks HTTP/2 alone and trusts this certificate alone.</summary>
     public HttpClient Http2Client(Uri address) =>
