@@ -4,6 +4,7 @@ using Delivery.Edge.Cache.Segments;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Proxy;
 using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
 using Delivery.Metrics;
@@ -22,7 +23,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Delivery.Edge;
 
-/// <summary>An edge node: serves signed byte ranges of <c>audio/</c> from RAM, and fills RAM from the object store.</summary>
+/// <summary>An edge node: serves signed byte ranges of <c>audio/</c> from RAM, and fills RAM from the object store; or, in http mode, any HTTP origin's responses.</summary>
 public sealed partial class EdgeNode : IAsyncDisposable
 {
     private readonly EdgeOptions _options;
@@ -34,9 +35,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly ChunkRepair _repair;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ProxyParts? proxy, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _log) = (options, host, server, admin, stopping, parts, buffers, repair, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, Proxy, _log) = (options, host, server, admin, stopping, parts, buffers, repair, proxy, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -55,6 +56,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     internal FillBuffers Buffers { get; }
 
+    /// <summary>Null but in http mode.</summary>
+    internal ProxyParts? Proxy { get; }
+
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
     /// <param name="upstream">Where objects are; the caller keeps it and disposes it after the node.</param>
@@ -68,7 +72,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         if (options.Validate() is { Count: > 0 } errors)
             throw new EdgeStartException($"The edge's options are wrong. {string.Join(". ", errors)}.");
         var logger = log.CreateLogger("Delivery.Edge");
-        var keys = new KeyRingFile(options.KeyRingPath, time);
+        var keys = options.Mode == EdgeMode.Http ? null : new KeyRingFile(options.KeyRingPath, time);
         var host = BuildHost(options, log);
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         var cache = OpenCache(options, time, logger);
@@ -83,12 +87,13 @@ public sealed partial class EdgeNode : IAsyncDisposable
         meter.Watch(cache, objects, buffers, fills, repair);
         var purger = new Purger(cache, objects);
         var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), time, logger);
+        var proxy = options.Mode == EdgeMode.Http ? new ProxyParts(options, cache, buffers, meter, parts.Fields.RetryAfter, time, logger) : null;
         var server = host.Services.GetRequiredService<IServer>();
         AdminServer? admin = null;
         var stopping = new CancellationTokenSource();
         try
         {
-            await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
+            await ListenAsync(() => proxy is null ? server.StartAsync(new EdgeApplication(parts), cancellationToken) : server.StartAsync(new ProxyApplication(proxy), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
             await ListenAsync(
                 async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken,
                     app =>
@@ -113,11 +118,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
             meter.Dispose();
             metrics.Dispose();
             stopping.Dispose();
-            keys.Dispose();
+            keys?.Dispose();
+            proxy?.Dispose();
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, logger);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, proxy, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
         return node;
     }
@@ -132,6 +138,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         using var drain = new CancellationTokenSource(_options.DrainTimeout);
         await _server.StopAsync(drain.Token);
         await _admin.DisposeAsync();
+        if (Proxy is not null)
+            await Proxy.Exchanges.StopAsync();
         await Parts.Fills.StopAsync();
         await _repair.DisposeAsync();
         await _host.DisposeAsync();
@@ -140,7 +148,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Buffers.Dispose();
         Parts.Meter.Dispose();
         _stopping.Dispose();
-        Parts.Keys.Dispose();
+        Parts.Keys?.Dispose();
+        Proxy?.Dispose();
         LogStopped(_log, Address);
     }
 

@@ -1,4 +1,5 @@
 using System.Net;
+using Delivery.Edge.Proxy;
 using Delivery.Edge.Upstreams;
 
 namespace Delivery.Edge;
@@ -42,7 +43,10 @@ public sealed record EdgeOptions
     /// <summary>Admin port (<c>/metrics</c>, <c>/healthz</c>, <c>/readyz</c>), on loopback alone; 0 = any free one. Default 8081.</summary>
     public int AdminPort { get; init; } = 8081;
 
-    /// <summary>The key ring's JSON file. Required.</summary>
+    /// <summary>What http mode is told on top; of no effect in the other modes.</summary>
+    public ProxyOptions Proxy { get; init; } = new();
+
+    /// <summary>The key ring's JSON file. Required; not used in http mode.</summary>
     public string KeyRingPath { get; init; } = "";
 
     /// <summary>
@@ -159,7 +163,9 @@ public sealed record EdgeOptions
         if (CertificatePath is not null)
             ports.Add(TlsPort);
         Check(ports.Where(p => p != 0).Distinct().Count() == ports.Count(p => p != 0), "Port, TlsPort, AdminPort: must differ");
-        Check(KeyRingPath.Length > 0, "KeyRingPath: required");
+        Check(KeyRingPath.Length > 0 || Mode == EdgeMode.Http, "KeyRingPath: required");
+        if (Mode == EdgeMode.Http)
+            errors.AddRange(Proxy.Errors(this));
         Check((CertificatePath is null) == (CertificateKeyPath is null), "CertificatePath and CertificateKeyPath: both or neither");
         CheckFile(nameof(CertificatePath), CertificatePath);
         CheckFile(nameof(CertificateKeyPath), CertificateKeyPath);

@@ -144,7 +144,7 @@ internal sealed class EdgeMeter : IDisposable
 
     public void Dispose() => _meter.Dispose();
 
-    private static string Label<T>(T value)
+    internal static string Label<T>(T value)
         where T : struct, Enum => string.Concat(value.ToString().Select((c, i) => i > 0 && char.IsAsciiLetterUpper(c) ? $"_{char.ToLowerInvariant(c)}" : $"{char.ToLowerInvariant(c)}"));
 
     private static IEnumerable<Measurement<long>> Measure(long[] counts, Func<int, KeyValuePair<string, object?>[]> tags)
