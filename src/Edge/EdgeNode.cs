@@ -7,6 +7,7 @@ using Delivery.Edge.Fills;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Proxy;
 using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
 using Delivery.Edge.Upstreams;
@@ -26,21 +27,15 @@ using Microsoft.Extensions.Logging;
 
 namespace Delivery.Edge;
 
-/// <summary>An edge node: serves signed byte ranges of <c>audio/</c> from RAM, and fills RAM from the object store.</summary>
+/// <summary>An edge node: serves signed byte ranges of <c>audio/</c> from RAM, and fills RAM from the object store; or, in http mode, any HTTP origin's responses.</summary>
 public sealed partial class EdgeNode : IAsyncDisposable
 {
-    private readonly EdgeOptions _options;
-    private readonly ILogger _log;
-    private readonly WebApplication _host;
-    private readonly IServer _server;
-    private readonly AdminServer _admin;
-    private readonly CancellationTokenSource _stopping;
-    private readonly ChunkRepair _repair;
+    private readonly Ending _ending;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, UpstreamSet upstreams, ConnectionGuards guards, ILogger log)
+    private EdgeNode(EdgeParts parts, FillBuffers buffers, UpstreamSet upstreams, ConnectionGuards guards, ProxyParts? proxy, IServer server, AdminServer admin, Ending ending)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, Upstreams, Guards, _log) = (options, host, server, admin, stopping, parts, buffers, repair, upstreams, guards, log);
+        (Parts, Buffers, Upstreams, Guards, Proxy, _ending) = (parts, buffers, upstreams, guards, proxy, ending);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -63,6 +58,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     internal ConnectionGuards Guards { get; }
 
+    /// <summary>Null but in http mode.</summary>
+    internal ProxyParts? Proxy { get; }
+
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
     /// <param name="store">The object store of the upstream of kind <see cref="UpstreamKind.Store"/>, null when there is none; the caller keeps it and disposes it after the node.</param>
@@ -78,65 +76,18 @@ public sealed partial class EdgeNode : IAsyncDisposable
         if (options.Upstreams.Any(u => u.Kind == UpstreamKind.Store) != store is not null)
             throw new EdgeStartException(store is null ? "An upstream is the object store, and no store was given." : "A store was given, and no upstream is of kind Store.");
         var logger = log.CreateLogger("Delivery.Edge");
-        var keys = new KeyRingFile(options.KeyRingPath, time);
-        var limits = new EdgeLimits(options, time);
-        var guards = new ConnectionGuards(options, limits, time, logger);
-        var host = BuildHost(options, guards, log);
-        limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
-        var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
-        var cache = OpenCache(options, time, logger);
-        var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
-        var recall = new ObjectRecall(cache, objects);
-        var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
-        var meter = new EdgeMeter();
-        var upstreams = UpstreamSet.Create(options, store, time, logger);
-        var fills = new FillTable(upstreams, cache, objects, buffers, options, meter, time, logger);
-        var repair = new ChunkRepair(objects, recall, fills);
-        cache.MetadataOf = path => objects.FindByHash(path) is { } known ? StoredObject.Write(known) : [];
-        cache.Damaged = repair.Add;
-        meter.Watch(cache, objects, buffers, fills, repair);
-        var purger = new Purger(cache, objects);
-        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), limits, time, logger);
-        var server = host.Services.GetRequiredService<IServer>();
-        AdminServer? admin = null;
-        var stopping = new CancellationTokenSource();
+        var ending = new Ending();
         try
         {
-            await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
-            await ListenAsync(
-                async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken,
-                    app =>
-                    {
-                        if (options.AdminPurge)
-                            app.MapPurge(purger);
-                    }),
-                options.AdminPort,
-                null);
+            var node = await StartAsync(options, store, log, logger, time, ending, cancellationToken);
+            LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, node.Parts.Cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
+            return node;
         }
         catch
         {
-            if (admin is not null)
-                await admin.DisposeAsync();
-            await server.StopAsync(CancellationToken.None);
-            await host.DisposeAsync();
-            await fills.StopAsync();
-            await repair.DisposeAsync();
-            await upstreams.DisposeAsync();
-            fills.Dispose();
-            cache.Dispose();
-            buffers.Dispose();
-            meter.Dispose();
-            guards.Dispose();
-            limits.Dispose();
-            metrics.Dispose();
-            stopping.Dispose();
-            keys.Dispose();
+            await ending.RunAsync();
             throw;
         }
-
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, upstreams, guards, logger);
-        LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
-        return node;
     }
 
     /// <summary>
@@ -147,37 +98,76 @@ public sealed partial class EdgeNode : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        var (options, limits) = (Parts.Options, Parts.Limits);
         // Not ready first, so that balancers send no more.
-        await _stopping.CancelAsync();
-        Parts.Limits.Stop();
-        LogStopping(_log, Address, Parts.Limits.Requests, _options.UnreadyDelay, _options.DrainTimeout);
-        if (_options.UnreadyDelay > TimeSpan.Zero)
-            await Task.Delay(_options.UnreadyDelay, Parts.Time);
-        await DrainAsync();
-        await _admin.DisposeAsync();
-        await Parts.Fills.StopAsync();
-        await _repair.DisposeAsync();
-        await Upstreams.DisposeAsync();
-        await _host.DisposeAsync();
-        Parts.Cache.Dispose();
-        Parts.Fills.Dispose();
-        Buffers.Dispose();
-        Parts.Meter.Dispose();
-        Guards.Dispose();
-        Parts.Limits.Dispose();
-        _stopping.Dispose();
-        Parts.Keys.Dispose();
-        LogStopped(_log, Address);
+        limits.Stop();
+        LogStopping(Parts.Log, Address, limits.Requests, options.UnreadyDelay, options.DrainTimeout);
+        if (options.UnreadyDelay > TimeSpan.Zero)
+            await Task.Delay(options.UnreadyDelay, Parts.Time);
+        await _ending.RunAsync();
+        LogStopped(Parts.Log, Address);
     }
 
-    private async Task DrainAsync()
+    // Parts in the order in which they need each other; what each needs at its end is said where it is made.
+    private static async Task<EdgeNode> StartAsync(
+        EdgeOptions options, IObjectStore? store, ILoggerFactory logs, ILogger log, TimeProvider time, Ending ending, CancellationToken cancellationToken)
     {
-        using var drain = new CancellationTokenSource(_options.DrainTimeout);
+        var keys = options.Mode == EdgeMode.Http ? null : ending.Owns(new KeyRingFile(options.KeyRingPath, time));
+        var metrics = ending.Owns(new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth"));
+        var limits = ending.Owns(new EdgeLimits(options, time));
+        var guards = ending.Owns(new ConnectionGuards(options, limits, time, log));
+        var meter = ending.Owns(new EdgeMeter());
+        var buffers = ending.Owns(new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes)));
+        var cache = OpenCache(options, time, log);
+        var upstreams = UpstreamSet.Create(options, store, time, log);
+        var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
+        var recall = new ObjectRecall(cache, objects);
+        // The cache's writer gives buffers back to fills, so they outlive it.
+        var fills = ending.Owns(new FillTable(upstreams, cache, objects, buffers, options, meter, time, log));
+        ending.Owns(cache);
+        ending.Owns(upstreams);
+        var repair = ending.Owns(new ChunkRepair(objects, recall, fills));
+        // Before the repair, which waits for its fill.
+        ending.Add(() => new(fills.StopAsync()));
+        cache.MetadataOf = path => objects.FindByHash(path) is { } known ? StoredObject.Write(known) : [];
+        cache.Damaged = repair.Add;
+        meter.Watch(cache, objects, buffers, fills, repair);
+        var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), limits, time, log);
+        var proxy = options.Mode == EdgeMode.Http ? ending.Owns(new ProxyParts(options, cache, buffers, meter, parts.Fields.RetryAfter, time, log)) : null;
+        if (proxy is not null)
+            ending.Add(() => new(proxy.Exchanges.StopAsync()));
+
+        var host = ending.Owns(BuildHost(options, guards, logs));
+        limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
+        AdminServer? admin = null;
+        ending.Add(() => admin?.DisposeAsync() ?? default);
+        var server = host.Services.GetRequiredService<IServer>();
+        ending.Add(() => DrainAsync(server, limits, options, log));
+        await ListenAsync(
+            () => proxy is null ? server.StartAsync(new EdgeApplication(parts), cancellationToken) : server.StartAsync(new ProxyApplication(proxy), cancellationToken),
+            options.Port,
+            options.CertificatePath is null ? null : options.TlsPort);
+        var purger = new Purger(cache, objects);
+        await ListenAsync(
+            async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => limits.IsStopping ? ["stopping"] : [], logs, cancellationToken,
+                app =>
+                {
+                    if (options.AdminPurge)
+                        app.MapPurge(purger);
+                }),
+            options.AdminPort,
+            null);
+        return new(parts, buffers, upstreams, guards, proxy, server, admin!, ending);
+    }
+
+    private static async ValueTask DrainAsync(IServer server, EdgeLimits limits, EdgeOptions options, ILogger log)
+    {
+        using var drain = new CancellationTokenSource(options.DrainTimeout);
         var left = 0L;
-        using var atTheEnd = drain.Token.Register(() => left = Parts.Limits.Requests);
-        await _server.StopAsync(drain.Token);
+        using var atTheEnd = drain.Token.Register(() => left = limits.Requests);
+        await server.StopAsync(drain.Token);
         if (left > 0)
-            LogCut(_log, left, _options.DrainTimeout);
+            LogCut(log, left, options.DrainTimeout);
     }
 
     private static ChunkCache OpenCache(EdgeOptions options, TimeProvider time, ILogger log)
@@ -243,4 +233,34 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     [LoggerMessage(1002, LogLevel.Information, "Edge on {Address} stopped")]
     private static partial void LogStopped(ILogger logger, Uri address);
+
+    /// <summary>What is to be ended, in the opposite order of its making: the same when starting fails and when the node stops.</summary>
+    private sealed class Ending
+    {
+        private readonly Stack<Func<ValueTask>> _steps = [];
+
+        public T Owns<T>(T part)
+            where T : class
+        {
+            _steps.Push(part switch
+            {
+                IAsyncDisposable asynchronous => asynchronous.DisposeAsync,
+                IDisposable disposable => () =>
+                {
+                    disposable.Dispose();
+                    return default;
+                },
+                _ => throw new ArgumentException("It has no end.", nameof(part)),
+            });
+            return part;
+        }
+
+        public void Add(Func<ValueTask> step) => _steps.Push(step);
+
+        public async ValueTask RunAsync()
+        {
+            while (_steps.TryPop(out var step))
+                await step();
+        }
+    }
 }

@@ -1,5 +1,6 @@
 using System.Net;
 using Delivery.Edge.Limits;
+using Delivery.Edge.Proxy;
 using Delivery.Edge.Tls;
 using Delivery.Edge.Upstreams;
 
@@ -62,6 +63,9 @@ public sealed record EdgeOptions
     /// <summary>Admin port (<c>/metrics</c>, <c>/healthz</c>, <c>/readyz</c>), on loopback alone; 0 = any free one. Default 8081.</summary>
     public int AdminPort { get; init; } = 8081;
 
+    /// <summary>What http mode is told on top; of no effect in the other modes.</summary>
+    public ProxyOptions Proxy { get; init; } = new();
+
     /// <summary>Where other edges connect: as <see cref="Host"/>; null (default): where listeners do.</summary>
     public string? PeerHost { get; init; }
 
@@ -74,7 +78,7 @@ public sealed record EdgeOptions
     /// </summary>
     public string? PeerKeyRingPath { get; init; }
 
-    /// <summary>The key ring's JSON file. Required.</summary>
+    /// <summary>The key ring's JSON file. Required; not used in http mode.</summary>
     public string KeyRingPath { get; init; } = "";
 
     /// <summary>
@@ -238,7 +242,9 @@ public sealed record EdgeOptions
         if (PeerKeyRingPath is not null)
             ports.Add(PeerPort);
         Check(ports.Where(p => p != 0).Distinct().Count() == ports.Count(p => p != 0), "Port, TlsPort, AdminPort, PeerPort: must differ");
-        Check(KeyRingPath.Length > 0, "KeyRingPath: required");
+        Check(KeyRingPath.Length > 0 || Mode == EdgeMode.Http, "KeyRingPath: required");
+        if (Mode == EdgeMode.Http)
+            errors.AddRange(Proxy.Errors(this));
         Check((CertificatePath is null) == (CertificateKeyPath is null), "CertificatePath and CertificateKeyPath: both or neither");
         CheckFile(nameof(CertificatePath), CertificatePath);
         CheckFile(nameof(CertificateKeyPath), CertificateKeyPath);

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text;
 using Delivery.Edge.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -16,6 +17,10 @@ internal static class KestrelSetup
     private const int MaxRequestHeadersBytes = 16 * 1024;
 
     private const int MaxRequestHeaders = 64;
+
+    private const int MaxProxyRequestHeadersBytes = 32 * 1024;
+
+    private const int MaxProxyRequestBufferBytes = 128 * 1024;
 
     // A response's flush waits while more than this is unsent; with flushes of one chunk (128 KiB) a slow client holds at most one chunk and
     // this. A 64 KiB range with its headers stays below, so the most common response never waits.
@@ -51,6 +56,9 @@ internal static class KestrelSetup
         // Listeners use the URL as signed, so what cannot be a path is for RequestTarget to refuse, not for a host filter.
         kestrel.AllowAlternateSchemes = false;
 
+        if (options.Mode == EdgeMode.Http)
+            ConfigureProxy(kestrel, options);
+
         Listen(kestrel, options.Host, options.Port, listen =>
         {
             listen.Protocols = HttpProtocols.Http1;
@@ -69,6 +77,24 @@ internal static class KestrelSetup
             });
             guards.AfterTls(listen);
         });
+    }
+
+    // Requests of http mode are any client's: cookies, credentials, bodies.
+    private static void ConfigureProxy(KestrelServerOptions kestrel, EdgeOptions options)
+    {
+        var defaults = new KestrelServerLimits();
+        var limits = kestrel.Limits;
+        limits.MaxRequestHeadersTotalSize = MaxProxyRequestHeadersBytes;
+        limits.MaxRequestHeaderCount = defaults.MaxRequestHeaderCount;
+        limits.MaxRequestBodySize = options.Proxy.MaxRequestBodyBytes;
+        // Of a body, no more than this waits for upstream.
+        limits.MaxRequestBufferSize = MaxProxyRequestBufferBytes;
+        limits.MinRequestBodyDataRate = new(options.Proxy.MinRequestBytesPerSecond, TimeSpan.FromSeconds(5));
+        limits.Http2.InitialConnectionWindowSize = defaults.Http2.InitialConnectionWindowSize;
+        limits.Http2.InitialStreamWindowSize = defaults.Http2.InitialStreamWindowSize;
+        // Fields are bytes (RFC 9110 §5.5): Latin-1 brings each one through unchanged.
+        kestrel.RequestHeaderEncodingSelector = static _ => Encoding.Latin1;
+        kestrel.ResponseHeaderEncodingSelector = static _ => Encoding.Latin1;
     }
 
     private static void Listen(KestrelServerOptions kestrel, string host, int port, Action<ListenOptions> configure)

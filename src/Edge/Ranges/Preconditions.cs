@@ -1,3 +1,4 @@
+using Delivery.Edge.Freshness;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Primitives;
 
@@ -40,6 +41,32 @@ internal static class Preconditions
         if (headers.IfRange.Count > 0 && !(headers.IfRange.Count == 1 && headers.IfRange[0].AsSpan().Trim(" \t").SequenceEqual(etag)))
             return PreconditionVerdict.ProceedWhole;
         return PreconditionVerdict.Proceed;
+    }
+
+    /// <summary>
+    /// As a cache answers them from what it stores (RFC 9111 §4.3.2): If-None-Match, else If-Modified-Since, then If-Range; the others are the origin's to judge.
+    /// </summary>
+    /// <param name="etag">The stored response's, weak or strong; null when it has none.</param>
+    /// <param name="modified">Its Last-Modified; null when it has none that can be read.</param>
+    public static PreconditionVerdict EvaluateStored(IHeaderDictionary headers, string? etag, DateTimeOffset? modified)
+    {
+        var opaque = etag?.StartsWith("W/", StringComparison.Ordinal) == true ? etag[2..] : etag ?? "";
+        if (headers.IfNoneMatch.Count > 0)
+        {
+            if (Matches(headers.IfNoneMatch, opaque, weak: true))
+                return PreconditionVerdict.NotModified;
+        }
+        else if (headers.IfModifiedSince.Count == 1 && modified is { } time && HttpDate.TryParse(headers.IfModifiedSince[0], time, out var since) && time <= since)
+        {
+            return PreconditionVerdict.NotModified;
+        }
+
+        if (headers.IfRange.Count == 0)
+            return PreconditionVerdict.Proceed;
+        // §13.1.5: strong comparison of tags, exact one of dates.
+        var condition = headers.IfRange.Count == 1 ? headers.IfRange[0].AsSpan().Trim(" \t").ToString() : "";
+        var holds = condition.StartsWith('"') ? condition == etag : modified is { } exact && HttpDate.TryParse(condition, exact, out var date) && date == exact;
+        return holds ? PreconditionVerdict.Proceed : PreconditionVerdict.ProceedWhole;
     }
 
     // Entity-tags may hold commas, so the list is read tag by tag (§8.8.3). What cannot be read ends the list.

@@ -9,6 +9,7 @@ using Microsoft.Extensions.Logging;
 namespace Delivery.Edge.Requests;
 
 /// <summary>The parts of the node that a request meets on its way.</summary>
+/// <param name="Keys">Null in http mode, where nothing is signed.</param>
 internal sealed record EdgeParts(
-    EdgeOptions Options, KeyRingFile Keys, ITokenScheme Scheme, ObjectTable Objects, ChunkCache Cache, ObjectRecall Recall, FillTable Fills, EdgeMeter Meter,
+    EdgeOptions Options, KeyRingFile? Keys, ITokenScheme Scheme, ObjectTable Objects, ChunkCache Cache, ObjectRecall Recall, FillTable Fills, EdgeMeter Meter,
     ResponseFields Fields, EdgeLimits Limits, TimeProvider Time, ILogger Log);

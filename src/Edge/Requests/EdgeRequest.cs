@@ -193,7 +193,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             return Refuse(_request.Headers.ContentLength is null ? StatusCodes.Status400BadRequest : StatusCodes.Status413PayloadTooLarge);
         if (isOptions && _request.RawTarget == "*")
             return AnswerOptions();
-        if (!RequestTarget.TrySplit(OriginForm(_request.RawTarget), out var path, out var query))
+        if (!RequestTarget.TrySplit(RequestLine.OriginForm(_request.RawTarget), out var path, out var query))
             return Refuse(StatusCodes.Status400BadRequest);
 
         // A preflight carries no credentials and asks about the server, not about an object (Fetch §4.8), so it needs no token.
@@ -202,7 +202,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
 
         var now = parts.Time.GetUtcNow();
         var nowSeconds = now.ToUnixTimeSeconds();
-        var verdict = parts.Scheme.Verify(parts.Keys.Current, path, query, _client, nowSeconds, out var claims);
+        var verdict = parts.Scheme.Verify(parts.Keys!.Current, path, query, _client, nowSeconds, out var claims);
         if (verdict != TokenVerdict.Valid)
             return RefuseToken(verdict);
         if (!_allowance.TryUse(claims, query, _started))
@@ -746,17 +746,6 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         parts.Meter.Aborted();
         LogAborted(parts.Log, _path!, _sender.SentBytes, _end - _start, outcome);
         _features.Get<IHttpRequestLifetimeFeature>()!.Abort();
-    }
-
-    // RFC 9112 §3.2.2: a server accepts the absolute form; the authority is not part of what a token signs. It ends at the first '/', '?' or '#'
-    // (RFC 3986 §3.2), so a '/' in the query starts no path; one with user information is an error (RFC 9110 §4.2.4).
-    private static ReadOnlySpan<char> OriginForm(ReadOnlySpan<char> target)
-    {
-        if (target.StartsWith('/'))
-            return target;
-        var scheme = target.StartsWith("http://", StringComparison.OrdinalIgnoreCase) ? 7 : target.StartsWith("https://", StringComparison.OrdinalIgnoreCase) ? 8 : 0;
-        var end = scheme == 0 ? -1 : target[scheme..].IndexOfAny("/?#@");
-        return end >= 0 && target[scheme + end] == '/' ? target[(scheme + end)..] : target;
     }
 
     [LoggerMessage(1030, LogLevel.Warning, "Cut the response for {Path} after {Sent} of {Length} bytes: {Outcome}")]
