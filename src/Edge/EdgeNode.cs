@@ -39,9 +39,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly ConnectionGuards _guards;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ConnectionGuards guards, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ConnectionGuards guards, UpstreamSet upstreams, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _guards, _log) = (options, host, server, admin, stopping, parts, buffers, repair, guards, log);
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _guards, Upstreams, _log) = (options, host, server, admin, stopping, parts, buffers, repair, guards, upstreams, log);
         var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
@@ -60,18 +60,22 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     internal FillBuffers Buffers { get; }
 
+    internal UpstreamSet Upstreams { get; }
+
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
-    /// <param name="upstream">Where objects are; the caller keeps it and disposes it after the node.</param>
+    /// <param name="store">The object store of the upstream of kind <see cref="UpstreamKind.Store"/>, null when there is none; the caller keeps it and disposes it after the node.</param>
     /// <param name="log">Receives event ids 1000 to 1999.</param>
     /// <param name="time">The clock that tokens and deadlines go by.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
     /// <exception cref="EdgeStartException">Bad options, a bad certificate, or a port that is taken.</exception>
     /// <exception cref="KeyRingException">The key ring cannot be used.</exception>
-    public static async Task<EdgeNode> StartAsync(EdgeOptions options, IObjectStore upstream, ILoggerFactory log, TimeProvider time, CancellationToken cancellationToken)
+    public static async Task<EdgeNode> StartAsync(EdgeOptions options, IObjectStore? store, ILoggerFactory log, TimeProvider time, CancellationToken cancellationToken)
     {
         if (options.Validate() is { Count: > 0 } errors)
             throw new EdgeStartException($"The edge's options are wrong. {string.Join(". ", errors)}.");
+        if (options.Upstreams.Any(u => u.Kind == UpstreamKind.Store) != store is not null)
+            throw new EdgeStartException(store is null ? "An upstream is the object store, and no store was given." : "A store was given, and no upstream is of kind Store.");
         var logger = log.CreateLogger("Delivery.Edge");
         var keys = new KeyRingFile(options.KeyRingPath, time);
         var limits = new EdgeLimits(options, time);
@@ -84,7 +88,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var recall = new ObjectRecall(cache, objects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
-        var upstreams = new UpstreamSet([new StoreUpstream("store", upstream)], options, time);
+        var upstreams = UpstreamSet.Create(options, store, time, logger);
         var fills = new FillTable(upstreams, cache, objects, buffers, options, meter, time, logger);
         var repair = new ChunkRepair(objects, recall, fills);
         cache.MetadataOf = path => objects.FindByHash(path) is { } known ? StoredObject.Write(known) : [];
@@ -116,6 +120,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             await host.DisposeAsync();
             await fills.StopAsync();
             await repair.DisposeAsync();
+            await upstreams.DisposeAsync();
             fills.Dispose();
             cache.Dispose();
             buffers.Dispose();
@@ -128,7 +133,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, guards, logger);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, guards, upstreams, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
         return node;
     }
@@ -151,6 +156,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         await _admin.DisposeAsync();
         await Parts.Fills.StopAsync();
         await _repair.DisposeAsync();
+        await Upstreams.DisposeAsync();
         await _host.DisposeAsync();
         Parts.Cache.Dispose();
         Parts.Fills.Dispose();

@@ -62,6 +62,18 @@ public sealed record EdgeOptions
     /// <summary>Admin port (<c>/metrics</c>, <c>/healthz</c>, <c>/readyz</c>), on loopback alone; 0 = any free one. Default 8081.</summary>
     public int AdminPort { get; init; } = 8081;
 
+    /// <summary>Where other edges connect: as <see cref="Host"/>; null (default): where listeners do.</summary>
+    public string? PeerHost { get; init; }
+
+    /// <summary>Port for other edges (docs/formats/peer.md), HTTP/1.1, open when <see cref="PeerKeyRingPath"/> is set; 0 = any free one. Default 8082.</summary>
+    public int PeerPort { get; init; } = 8082;
+
+    /// <summary>
+    /// The key ring that edges know each other by, another file than <see cref="KeyRingPath"/>: a listener's URL opens nothing on the peer port, and a peer's opens nothing elsewhere. Null
+    /// (default): no peer port, and no peers or siblings upstream.
+    /// </summary>
+    public string? PeerKeyRingPath { get; init; }
+
     /// <summary>The key ring's JSON file. Required.</summary>
     public string KeyRingPath { get; init; } = "";
 
@@ -129,8 +141,26 @@ public sealed record EdgeOptions
     /// <summary>How long after that it is still served when it cannot be revalidated (RFC 5861 §4): 0 to 1 year, default 1 day: old music beats none.</summary>
     public TimeSpan StaleIfError { get; init; } = TimeSpan.FromDays(1);
 
-    /// <summary>From opening an object upstream to its first byte. Default 5 s: a listener has left by then; then 504.</summary>
+    /// <summary>Until an upstream's connection stands, 10 ms to 1 min. Default 1 s: between continents it takes 0.3 s, and a lost first packet 1 s more; then the next upstream.</summary>
+    public TimeSpan UpstreamConnectTimeout { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>From opening an object upstream to its first byte, for each upstream that is asked. Default 5 s: a listener has left by then; then 504.</summary>
     public TimeSpan UpstreamFirstByteTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Between two pieces of a body, 10 ms to 5 min. Default 5 s: what a player has buffered lasts no longer; then the upstream is broken.</summary>
+    public TimeSpan UpstreamIdleTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// How often a question that every upstream failed to answer is asked again, 0 to 5. Default 2, some 50 and 100 ms later: more would not help a listener. Paid from the budget: a
+    /// tenth of the requests.
+    /// </summary>
+    public int UpstreamRetries { get; init; } = 2;
+
+    /// <summary>Asks a second time, the next upstream if there is one, when an answer takes longer than 95 in 100 do. Default true; paid from the same budget.</summary>
+    public bool UpstreamHedging { get; init; } = true;
+
+    /// <summary>Connections to one upstream host at once, 1 to 4,096. Default 512, as many as fills have buffers; further requests wait, and are timed out.</summary>
+    public int UpstreamMaxConnections { get; init; } = 512;
 
     /// <summary>A whole fill of at most 1 MiB, its first byte included. Default 30 s: below 35 KiB/s the upstream is broken, not slow.</summary>
     public TimeSpan FillTimeout { get; init; } = TimeSpan.FromSeconds(30);
@@ -196,10 +226,18 @@ public sealed record EdgeOptions
         CheckPort(nameof(Port), Port);
         CheckPort(nameof(TlsPort), TlsPort);
         CheckPort(nameof(AdminPort), AdminPort);
+        CheckPort(nameof(PeerPort), PeerPort);
+        Check(PeerHost is null or "*" or "localhost" || IPAddress.TryParse(PeerHost, out _), $"PeerHost '{PeerHost}': an IP address, 'localhost' or '*'");
+        CheckFile(nameof(PeerKeyRingPath), PeerKeyRingPath);
+        Check(PeerKeyRingPath is null || KeyRingPath.Length == 0 || Path.GetFullPath(PeerKeyRingPath) != Path.GetFullPath(KeyRingPath),
+            "PeerKeyRingPath: another file than KeyRingPath, or every listener's URL would open the peer port");
+        errors.AddRange(UpstreamOptions.Validate(this));
         var ports = new List<int> { Port, AdminPort };
         if (CertificatePath is not null)
             ports.Add(TlsPort);
-        Check(ports.Where(p => p != 0).Distinct().Count() == ports.Count(p => p != 0), "Port, TlsPort, AdminPort: must differ");
+        if (PeerKeyRingPath is not null)
+            ports.Add(PeerPort);
+        Check(ports.Where(p => p != 0).Distinct().Count() == ports.Count(p => p != 0), "Port, TlsPort, AdminPort, PeerPort: must differ");
         Check(KeyRingPath.Length > 0, "KeyRingPath: required");
         Check((CertificatePath is null) == (CertificateKeyPath is null), "CertificatePath and CertificateKeyPath: both or neither");
         CheckFile(nameof(CertificatePath), CertificatePath);
@@ -234,6 +272,10 @@ public sealed record EdgeOptions
         CheckTime(nameof(StaleWhileRevalidate), StaleWhileRevalidate, TimeSpan.Zero, TimeSpan.FromDays(365));
         CheckTime(nameof(StaleIfError), StaleIfError, TimeSpan.Zero, TimeSpan.FromDays(365));
         CheckTime(nameof(UpstreamFirstByteTimeout), UpstreamFirstByteTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(5));
+        CheckTime(nameof(UpstreamConnectTimeout), UpstreamConnectTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(1));
+        CheckTime(nameof(UpstreamIdleTimeout), UpstreamIdleTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(5));
+        CheckRange(nameof(UpstreamRetries), UpstreamRetries, 0, 5);
+        CheckRange(nameof(UpstreamMaxConnections), UpstreamMaxConnections, 1, 4096);
         CheckTime(nameof(FillTimeout), FillTimeout, UpstreamFirstByteTimeout, TimeSpan.FromMinutes(10));
         CheckTime(nameof(FillBufferWait), FillBufferWait, TimeSpan.Zero, TimeSpan.FromMinutes(1));
         CheckTime(nameof(RetryAfter), RetryAfter, TimeSpan.FromSeconds(1), TimeSpan.FromHours(1));

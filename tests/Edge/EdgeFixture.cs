@@ -47,6 +47,8 @@ public sealed class EdgeFixture : IAsyncDisposable
             KeyRingPath = ringPath,
             HotTierBytes = EdgeOptions.MinHotTierBytes,
             FillBufferBytes = 16 << 20,
+            // The moment before a retry would never come: time stands still.
+            UpstreamRetries = 0,
         };
         fixture._options = configure?.Invoke(options) ?? options;
         await fixture.StartNodeAsync();

@@ -32,6 +32,12 @@ internal enum FillOutcome
     /// <summary>Upstream has another version than the one that the edge knew.</summary>
     Changed,
 
+    /// <summary>Upstream does not allow its answer to be kept, or gives nothing to tell its versions apart by.</summary>
+    Uncacheable,
+
+    /// <summary>Upstream is an edge that has not yet applied a purge that this one has.</summary>
+    Lagging,
+
     /// <summary>No buffer came free in time.</summary>
     NoBuffers,
 

@@ -93,6 +93,9 @@ internal sealed class EdgeObject
     /// <summary>No longer in the table; its slot there is free for the next one.</summary>
     public bool Removed { get; set; }
 
+    /// <summary>Whether the path's last part is the digest of its content, so that its bytes never change.</summary>
+    public static bool IsNamedByContent(string path) => FileIdOf(path).Length > 0;
+
     /// <param name="freshness">Of no account for an immutable object.</param>
     public static EdgeObject Present(string path, ObjectInfo info, long generation, ResponseFreshness? freshness) =>
         new(path, info.Key, info, generation, DateTimeOffset.MaxValue) { Freshness = freshness };

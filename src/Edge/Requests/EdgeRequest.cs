@@ -729,7 +729,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
 
         var status = outcome switch
         {
-            FillOutcome.Unavailable or FillOutcome.NoBuffers or FillOutcome.Stopped => StatusCodes.Status503ServiceUnavailable,
+            FillOutcome.Unavailable or FillOutcome.Lagging or FillOutcome.NoBuffers or FillOutcome.Stopped => StatusCodes.Status503ServiceUnavailable,
             FillOutcome.TimedOut => StatusCodes.Status504GatewayTimeout,
             _ => StatusCodes.Status502BadGateway,
         };

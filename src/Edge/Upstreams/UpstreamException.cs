@@ -12,4 +12,9 @@ internal sealed class UpstreamException(FillOutcome outcome, string upstream, st
     public FillOutcome Outcome { get; } = outcome;
 
     public string Upstream { get; } = upstream;
+
+    /// <summary>
+    /// Whether the same question may be answered a moment later. Not after a time-out, which has cost more than a listener waits; not when the upstream asks to be left alone.
+    /// </summary>
+    public bool CanRetry { get; init; }
 }

@@ -1,0 +1,130 @@
+namespace Delivery.Edge.Upstreams;
+
+/// <summary>What a circuit breaker lets through. The number is the metric's value.</summary>
+internal enum BreakerState
+{
+    /// <summary>Everything.</summary>
+    Closed,
+
+    /// <summary>One trial at a time.</summary>
+    HalfOpen,
+
+    /// <summary>Nothing.</summary>
+    Open,
+}
+
+/// <summary>
+/// Keeps an upstream that fails from being asked. Whoever was let in says how it ended, once, by <see cref="Succeeded"/>, <see cref="Failed"/> or <see cref="Forgotten"/>.
+/// </summary>
+/// <remarks><code>
+/// Closed ── 5 failures without a success between ──▶ Open ── 30 s ──▶ HalfOpen ── 3 successes, one trial at a time ──▶ Closed
+///                                                      ▲── a failure ────┘
+/// </code>
+/// Polly's breaker closes at the first success and goes by ratios, so it cannot be told this (docs/adr/0012).</remarks>
+internal sealed class CircuitBreaker(TimeProvider time)
+{
+    /// <summary>Failures in a row that open it: fewer would be one bad moment of a network.</summary>
+    public const int FailuresToOpen = 5;
+
+    /// <summary>Successes in a row that close it: one may be luck.</summary>
+    public const int SuccessesToClose = 3;
+
+    /// <summary>How long it stays open: a process has restarted by then, and a listener has long been served by the next upstream.</summary>
+    public static readonly TimeSpan OpenFor = TimeSpan.FromSeconds(30);
+
+    private readonly Lock _gate = new();
+    private BreakerState _state;
+    private int _epoch;
+    private int _count;
+    private bool _trying;
+    private long _openedAt;
+
+    /// <summary>Called after each change, outside of any lock.</summary>
+    public Action<BreakerState>? Changed { private get; init; }
+
+    public BreakerState State
+    {
+        get
+        {
+            lock (_gate)
+                return _state;
+        }
+    }
+
+    /// <summary>Whether the upstream may be asked now. True obliges the caller to say how it ended.</summary>
+    public bool TryEnter(out BreakerPass pass)
+    {
+        var before = BreakerState.Closed;
+        lock (_gate)
+        {
+            before = _state;
+            if (_state == BreakerState.Open && time.GetElapsedTime(_openedAt) >= OpenFor)
+                MoveTo(BreakerState.HalfOpen);
+            pass = new(_epoch);
+            if (_state == BreakerState.Open || (_state == BreakerState.HalfOpen && _trying))
+                return false;
+            _trying = true;
+        }
+
+        if (before == BreakerState.Open)
+            Changed?.Invoke(BreakerState.HalfOpen);
+        return true;
+    }
+
+    public void Succeeded(BreakerPass pass)
+    {
+        lock (_gate)
+        {
+            // Who was let in before the state changed says nothing of the upstream as it is now.
+            if (pass.Epoch != _epoch)
+                return;
+            _trying = false;
+            if (_state == BreakerState.Closed)
+            {
+                _count = 0;
+                return;
+            }
+
+            if (++_count < SuccessesToClose)
+                return;
+            MoveTo(BreakerState.Closed);
+        }
+
+        Changed?.Invoke(BreakerState.Closed);
+    }
+
+    public void Failed(BreakerPass pass)
+    {
+        lock (_gate)
+        {
+            if (pass.Epoch != _epoch)
+                return;
+            _trying = false;
+            if (_state == BreakerState.Closed && ++_count < FailuresToOpen)
+                return;
+            MoveTo(BreakerState.Open);
+            _openedAt = time.GetTimestamp();
+        }
+
+        Changed?.Invoke(BreakerState.Open);
+    }
+
+    /// <summary>It ended without telling anything of the upstream: the caller gave up.</summary>
+    public void Forgotten(BreakerPass pass)
+    {
+        lock (_gate)
+        {
+            if (pass.Epoch == _epoch)
+                _trying = false;
+        }
+    }
+
+    private void MoveTo(BreakerState state)
+    {
+        (_state, _count, _trying) = (state, 0, false);
+        _epoch++;
+    }
+}
+
+/// <summary>Leave to ask an upstream once.</summary>
+internal readonly record struct BreakerPass(int Epoch);

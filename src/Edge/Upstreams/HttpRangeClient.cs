@@ -1,0 +1,290 @@
+using System.Buffers;
+using System.Globalization;
+using System.Net;
+using System.Text;
+using Delivery.Edge.Fills;
+using Delivery.ObjectStore;
+
+namespace Delivery.Edge.Upstreams;
+
+/// <summary>
+/// Asks one HTTP server for metadata and byte ranges, and believes nothing that contradicts itself (RFC 9110 §14, §15.3.7). A request carries what this class and its caller put on it and
+/// no more: nothing of a listener's request ever goes up. Redirects are not followed, as they lead to hosts that nobody configured.
+/// </summary>
+internal sealed class HttpRangeClient : IDisposable
+{
+    /// <summary>
+    /// What is thrown away at most to reach the wanted range in a whole body, for a server that knows no ranges: as much as one run. Beyond it the answer is refused.
+    /// </summary>
+    public const long MaxSkippedBytes = (long)Chunk.MaxRun * Chunk.SizeBytes;
+
+    // 16 KiB: what this edge takes of its own clients.
+    private const int MaxResponseHeadersKiB = 16;
+
+    // A rest smaller than this is read so that its connection can be used again; a larger one is cut off.
+    private const int MaxDrainedBytes = 64 * 1024;
+
+    // A path holds none of the characters that RFC 3986 §3.3 would make a query or fragment of, so what is not a pchar is escaped and nothing else.
+    private static readonly SearchValues<char> PlainPathCharacters = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/");
+
+    private readonly string _name;
+    private readonly HttpMessageInvoker _client;
+    private readonly Version _version;
+
+    /// <param name="name">The upstream's name, for errors.</param>
+    /// <param name="address"><c>http(s)://host[:port][/prefix]</c>.</param>
+    /// <param name="options">Time-outs and bounds.</param>
+    public HttpRangeClient(string name, string address, EdgeOptions options)
+    {
+        _name = name;
+        Base = address.TrimEnd('/');
+        _version = Base.StartsWith("https:", StringComparison.OrdinalIgnoreCase) ? HttpVersion.Version20 : HttpVersion.Version11;
+        _client = new(new SocketsHttpHandler
+        {
+            AllowAutoRedirect = false,
+            AutomaticDecompression = DecompressionMethods.None,
+            UseCookies = false,
+            UseProxy = false,
+            ActivityHeadersPropagator = null,
+            ConnectTimeout = options.UpstreamConnectTimeout,
+            MaxConnectionsPerServer = options.UpstreamMaxConnections,
+            EnableMultipleHttp2Connections = true,
+            MaxResponseHeadersLength = MaxResponseHeadersKiB,
+            MaxResponseDrainSize = MaxDrainedBytes,
+            // Names are looked up again at least this often; idle connections end before a common server's 60 s would end them under a request.
+            PooledConnectionLifetime = TimeSpan.FromMinutes(5),
+            PooledConnectionIdleTimeout = TimeSpan.FromSeconds(50),
+        });
+    }
+
+    /// <summary>The address without a slash at its end.</summary>
+    public string Base { get; }
+
+    /// <summary>A decoded path as it goes into a request line.</summary>
+    public static string Escape(string path)
+    {
+        if (!path.AsSpan().ContainsAnyExcept(PlainPathCharacters))
+            return path;
+        var escaped = new StringBuilder(path.Length + 16);
+        Span<byte> utf8 = stackalloc byte[4];
+        foreach (var rune in path.EnumerateRunes())
+        {
+            if (rune.IsAscii && PlainPathCharacters.Contains((char)rune.Value))
+            {
+                escaped.Append((char)rune.Value);
+                continue;
+            }
+
+            foreach (var value in utf8[..rune.EncodeToUtf8(utf8)])
+                escaped.Append(CultureInfo.InvariantCulture, $"%{value:X2}");
+        }
+
+        return escaped.ToString();
+    }
+
+    /// <summary>Asks for an object's metadata; null when there is no such object.</summary>
+    /// <exception cref="UpstreamException">It fails, refuses, or contradicts itself.</exception>
+    public async ValueTask<HttpPart?> HeadAsync(string target, Action<HttpRequestMessage>? prepare, CancellationToken cancellationToken)
+    {
+        var response = await SendAsync(HttpMethod.Head, target, null, prepare, cancellationToken);
+        var kept = false;
+        try
+        {
+            // RFC 9110 §9.3.2: a server may leave out what it would have to work out; what is needed is then in the answer to a range.
+            if (response.StatusCode is HttpStatusCode.MethodNotAllowed or HttpStatusCode.NotImplemented
+                || (response.StatusCode == HttpStatusCode.OK && !response.Content.Headers.NonValidated.Contains("Content-Length")))
+                return await OpenAsync(target, new(0, 1), null, null, prepare, cancellationToken);
+
+            if (!IsThere(response, null))
+                return null;
+            if (response.StatusCode != HttpStatusCode.OK)
+                throw Contradictory($"It answered a HEAD with {(int)response.StatusCode}.");
+            var length = ContentLength(response)!.Value;
+            kept = true;
+            return new(response, length, 0, 0, Stream.Null);
+        }
+        finally
+        {
+            if (!kept)
+                response.Dispose();
+        }
+    }
+
+    /// <summary>Opens a part of an object; null when there is no such object.</summary>
+    /// <param name="target">Path, and query if any, behind <see cref="Base"/>.</param>
+    /// <param name="range">What is wanted.</param>
+    /// <param name="ifRange">The strong entity-tag of the version that is expected; of another version the whole is sent, and its head says which (RFC 9110 §13.1.5).</param>
+    /// <param name="isExpected">Whether an answer is of the version that is expected; null when none is.</param>
+    /// <param name="prepare">Adds the caller's own headers.</param>
+    /// <param name="cancellationToken">Ends the wait for the answer's head.</param>
+    /// <exception cref="UpstreamException">It fails, refuses, or contradicts itself.</exception>
+    public async ValueTask<HttpPart?> OpenAsync(
+        string target, ObjectRange range, string? ifRange, Func<HttpResponseMessage, long, bool>? isExpected, Action<HttpRequestMessage>? prepare, CancellationToken cancellationToken)
+    {
+        var response = await SendAsync(
+            HttpMethod.Get,
+            target,
+            request =>
+            {
+                var last = range.Length > long.MaxValue - range.Offset ? "" : (range.Offset + range.Length - 1).ToString(CultureInfo.InvariantCulture);
+                request.Headers.TryAddWithoutValidation("Range", string.Create(CultureInfo.InvariantCulture, $"bytes={range.Offset}-{last}"));
+                if (ifRange is not null)
+                    request.Headers.TryAddWithoutValidation("If-Range", ifRange);
+            },
+            prepare,
+            cancellationToken);
+        var kept = false;
+        try
+        {
+            if (!IsThere(response, range))
+                return null;
+            if (response.Content.Headers.NonValidated.TryGetValues("Content-Type", out var type) && type.ToString().StartsWith("multipart/byteranges", StringComparison.OrdinalIgnoreCase))
+                throw Contradictory("It sent several ranges where one was asked for.");
+            var (total, offset, length) = response.StatusCode switch
+            {
+                HttpStatusCode.PartialContent => Part(response, range),
+                HttpStatusCode.OK => Whole(response, range, isExpected),
+                _ => throw Contradictory($"It answered a range with {(int)response.StatusCode}."),
+            };
+            // The time for the head is over; what the body may take is for the reader to say.
+            var content = await response.Content.ReadAsStreamAsync(CancellationToken.None);
+            kept = true;
+            var body = new HttpBody(_name, content, response.StatusCode == HttpStatusCode.OK ? offset : 0, response.StatusCode == HttpStatusCode.OK ? length : null);
+            return new(response, total, offset, length, body);
+        }
+        finally
+        {
+            if (!kept)
+                response.Dispose();
+        }
+    }
+
+    public UpstreamException Contradictory(string message) => new(FillOutcome.Contradictory, _name, message);
+
+    public void Dispose() => _client.Dispose();
+
+    private async ValueTask<HttpResponseMessage> SendAsync(
+        HttpMethod method, string target, Action<HttpRequestMessage>? first, Action<HttpRequestMessage>? second, CancellationToken cancellationToken)
+    {
+        // As it was built, so that two readers of the same address cannot mean two objects.
+        var uri = new Uri(Base + target, new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true });
+        using var request = new HttpRequestMessage(method, uri) { Version = _version, VersionPolicy = HttpVersionPolicy.RequestVersionOrLower };
+        request.Headers.TryAddWithoutValidation("Accept-Encoding", "identity");
+        first?.Invoke(request);
+        second?.Invoke(request);
+        try
+        {
+            return await _client.SendAsync(request, cancellationToken);
+        }
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested && exception is HttpRequestException or OperationCanceledException)
+        {
+            throw BrokenBeforeHead(exception);
+        }
+    }
+
+    private UpstreamException BrokenBeforeHead(Exception exception)
+    {
+        var error = (exception as HttpRequestException)?.HttpRequestError;
+        return error switch
+        {
+            // A head that is no head, or has no end: asking again brings the same.
+            HttpRequestError.InvalidResponse or HttpRequestError.ConfigurationLimitExceeded or HttpRequestError.HttpProtocolError =>
+                new(FillOutcome.Contradictory, _name, $"Its answer cannot be read: {exception.Message}", exception),
+            HttpRequestError.SecureConnectionError => new(FillOutcome.Denied, _name, $"There is no trusted connection to it: {exception.Message}", exception),
+            _ => new(FillOutcome.Unavailable, _name, exception is OperationCanceledException ? "No connection came about in time." : exception.Message, exception) { CanRetry = true },
+        };
+    }
+
+    // False: no such object. What is neither that nor an answer to the question is thrown.
+    private bool IsThere(HttpResponseMessage response, ObjectRange? range)
+    {
+        var status = (int)response.StatusCode;
+        switch (status)
+        {
+            case 404 or 410:
+                return false;
+            case 416 when range is { } wanted:
+                // RFC 9110 §15.5.17. An end behind the wanted start would have been no reason to refuse.
+                if (UnsatisfiedLength(response) is { } end && end <= wanted.Offset)
+                    throw new UpstreamException(FillOutcome.PastEnd, _name, $"The object has {end} bytes, and byte {wanted.Offset} was asked for.");
+                throw Contradictory("It refused a range and did not say why in a way that can be believed.");
+            case 408 or 429 or >= 500:
+                // RFC 9110 §10.2.3: who says when to come back is not asked again before; so is who asks for less.
+                var comeBack = response.Headers.NonValidated.Contains("Retry-After");
+                throw new UpstreamException(FillOutcome.Unavailable, _name, $"It answered {status}.") { CanRetry = !comeBack && status is not (429 or 501 or 505) };
+            case >= 400:
+                throw new UpstreamException(FillOutcome.Denied, _name, $"It answered {status}.");
+            case >= 300:
+                throw Contradictory($"It answered {status}; redirects are not followed.");
+            default:
+                CheckCoding(response);
+                return true;
+        }
+    }
+
+    // RFC 9110 §8.4: ranges of a coded representation are ranges of other bytes.
+    private void CheckCoding(HttpResponseMessage response)
+    {
+        if (response.Content.Headers.NonValidated.TryGetValues("Content-Encoding", out var codings) && codings.Any(c => !c.Trim().Equals("identity", StringComparison.OrdinalIgnoreCase)))
+            throw Contradictory($"It sent the content coded ({codings}), which was not accepted.");
+    }
+
+    private (long Total, long Offset, long Length) Part(HttpResponseMessage response, ObjectRange range)
+    {
+        if (!response.Content.Headers.NonValidated.TryGetValues("Content-Range", out var values) || values.Count != 1)
+            throw Contradictory("It sent a part without saying, or saying more than once, which one.");
+        if (!ContentRangeField.TryParse(values.ToString(), out var first, out var last, out var total))
+            throw Contradictory($"It sent a part with the unreadable Content-Range '{Shown(values.ToString())}'.");
+        var length = last - first + 1;
+        if (first != range.Offset || length != Math.Min(range.Length, total - first))
+            throw Contradictory($"It sent bytes {first}-{last} of {total} where {range.Length} bytes from {range.Offset} were asked for.");
+        if (ContentLength(response) is { } body && body != length)
+            throw Contradictory($"It sent bytes {first}-{last} in a body of {body}.");
+        return (total, first, length);
+    }
+
+    // RFC 9110 §14.2: a server may ignore Range.
+    private (long Total, long Offset, long Length) Whole(HttpResponseMessage response, ObjectRange range, Func<HttpResponseMessage, long, bool>? isExpected)
+    {
+        if (ContentLength(response) is not { } total)
+            throw Contradictory("It sent the whole object where a part was asked for, and did not say how long that is.");
+        if (range.Offset >= total)
+            throw new UpstreamException(FillOutcome.PastEnd, _name, $"The object has {total} bytes, and byte {range.Offset} was asked for.");
+        // Of another version than the expected one nobody reads the body: that it is there is the answer.
+        if (range.Offset > MaxSkippedBytes && isExpected?.Invoke(response, total) != false)
+            throw Contradictory($"It sent the whole object where a part from byte {range.Offset} was asked for; at most {MaxSkippedBytes} bytes are skipped.");
+        return (total, range.Offset, Math.Min(range.Length, total - range.Offset));
+    }
+
+    private long? ContentLength(HttpResponseMessage response)
+    {
+        if (!response.Content.Headers.NonValidated.TryGetValues("Content-Length", out var values))
+            return null;
+        // RFC 9112 §6.3: more than one value, or one that is no number, cannot be recovered from.
+        return values.Count == 1 && ContentRangeField.TryParseNumber(values.ToString(), out var length) ? length : throw Contradictory($"It sent the Content-Length '{Shown(values.ToString())}'.");
+    }
+
+    private static long? UnsatisfiedLength(HttpResponseMessage response) =>
+        response.Content.Headers.NonValidated.TryGetValues("Content-Range", out var values) && values.Count == 1 && ContentRangeField.TryParseUnsatisfied(values.ToString(), out var total)
+            ? total
+            : null;
+
+    // What a stranger sent goes into the log in bounds.
+    private static string Shown(string text) => text.Length <= 64 ? text : text[..64] + "…";
+}
+
+/// <summary>A part of an object as an HTTP server gave it.</summary>
+internal sealed record HttpPart(HttpResponseMessage Response, long Total, long Offset, long Length, Stream Content) : IAsyncDisposable
+{
+    /// <summary>A header's only value; null when there is none or more than one.</summary>
+    public string? Header(string name) => Field(Response, name);
+
+    public static string? Field(HttpResponseMessage response, string name) =>
+        (response.Headers.NonValidated.TryGetValues(name, out var values) || response.Content.Headers.NonValidated.TryGetValues(name, out values)) && values.Count == 1 ? values.ToString() : null;
+
+    public async ValueTask DisposeAsync()
+    {
+        await Content.DisposeAsync();
+        Response.Dispose();
+    }
+}

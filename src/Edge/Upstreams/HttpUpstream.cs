@@ -1,0 +1,79 @@
+using System.Globalization;
+using Delivery.Edge.Fills;
+using Delivery.ObjectStore;
+
+namespace Delivery.Edge.Upstreams;
+
+/// <summary>
+/// Any HTTP origin that serves the public paths below its address. A version is its strong entity-tag, else its time of change and length; what has neither cannot be told from its
+/// successor, so it is refused, unless the name is a digest of the content.
+/// </summary>
+internal sealed class HttpUpstream(string name, string address, EdgeOptions options) : IUpstream, IAsyncDisposable
+{
+    private readonly HttpRangeClient _client = new(name, address, options);
+    private readonly string _loop = options.EdgeId;
+
+    public string Name { get; } = name;
+
+    public async ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken)
+    {
+        await using var part = await _client.HeadAsync(HttpRangeClient.Escape(query.Path), Prepare, cancellationToken);
+        return part is null ? null : Describe(query, part.Response, part.Total);
+    }
+
+    public async ValueTask<UpstreamRead?> OpenAsync(UpstreamQuery query, ObjectRange range, CancellationToken cancellationToken)
+    {
+        var part = await _client.OpenAsync(
+            HttpRangeClient.Escape(query.Path),
+            range,
+            // RFC 9110 §13.1.5: only a strong entity-tag; a time of change is strong under conditions that nobody can check here.
+            query.Expected?.Version is { } version && version.StartsWith(ETagPrefix, StringComparison.Ordinal) ? version[ETagPrefix.Length..] : null,
+            query.Expected is { } expected ? (response, total) => VersionOf(query, response, total) == expected.Version : null,
+            Prepare,
+            cancellationToken);
+        if (part is null)
+            return null;
+        try
+        {
+            return new(this, Describe(query, part.Response, part.Total), part.Offset, part.Length, part.Content, part);
+        }
+        catch
+        {
+            await part.DisposeAsync();
+            throw;
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        _client.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    private const string ETagPrefix = "etag:";
+
+    // RFC 8586 §2: whoever gets its own name back is in a loop.
+    private void Prepare(HttpRequestMessage request) => request.Headers.TryAddWithoutValidation("CDN-Loop", _loop);
+
+    private UpstreamObject Describe(UpstreamQuery query, HttpResponseMessage response, long total)
+    {
+        var version = VersionOf(query, response, total)
+            ?? throw new UpstreamException(FillOutcome.Uncacheable, Name, "It names neither an entity-tag nor a time of change, so two versions could not be told apart.");
+        var info = new ObjectInfo(query.Key, total, version, HttpPart.Field(response, "Content-Type") ?? "", ReprDigest.Sha256(response), LastModified(response) ?? DateTimeOffset.UnixEpoch);
+        return new(info);
+    }
+
+    private static string? VersionOf(UpstreamQuery query, HttpResponseMessage response, long total)
+    {
+        // RFC 9110 §8.8.3: a weak tag may stand for other bytes.
+        if (HttpPart.Field(response, "ETag") is { } tag && IsStrong(tag))
+            return ETagPrefix + tag;
+        if (LastModified(response) is { } modified)
+            return string.Create(CultureInfo.InvariantCulture, $"lm:{modified.ToUnixTimeSeconds()}:{total}");
+        return Objects.EdgeObject.IsNamedByContent(query.Path) ? string.Create(CultureInfo.InvariantCulture, $"name:{total}") : null;
+    }
+
+    private static bool IsStrong(string tag) => tag.Length is >= 2 and <= 512 && tag[0] == '"' && tag[^1] == '"' && !tag.AsSpan(1, tag.Length - 2).Contains('"') && tag.All(c => c is > ' ' and not '\x7f');
+
+    private static DateTimeOffset? LastModified(HttpResponseMessage response) => response.Content.Headers.LastModified;
+}
