@@ -8,7 +8,7 @@ namespace Delivery.Edge.Upstreams;
 /// Any HTTP origin that serves the public paths below its address. A version is its strong entity-tag, else its time of change and length; what has neither cannot be told from its
 /// successor, so it is refused, unless the name is a digest of the content.
 /// </summary>
-internal sealed class HttpUpstream(string name, string address, EdgeOptions options) : IUpstream, IAsyncDisposable
+internal sealed class HttpUpstream(string name, string address, EdgeOptions options, TimeProvider time) : IUpstream, IAsyncDisposable
 {
     private readonly HttpRangeClient _client = new(name, address, options);
     private readonly string _loop = options.EdgeId;
@@ -17,12 +17,14 @@ internal sealed class HttpUpstream(string name, string address, EdgeOptions opti
 
     public async ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken)
     {
+        var asked = time.GetUtcNow();
         await using var part = await _client.HeadAsync(HttpRangeClient.Escape(query.Path), Prepare, cancellationToken);
-        return part is null ? null : Describe(query, part.Response, part.Total);
+        return part is null ? null : Describe(query, part.Response, part.Total, asked);
     }
 
     public async ValueTask<UpstreamRead?> OpenAsync(UpstreamQuery query, ObjectRange range, CancellationToken cancellationToken)
     {
+        var asked = time.GetUtcNow();
         var part = await _client.OpenAsync(
             HttpRangeClient.Escape(query.Path),
             range,
@@ -35,7 +37,7 @@ internal sealed class HttpUpstream(string name, string address, EdgeOptions opti
             return null;
         try
         {
-            return new(this, Describe(query, part.Response, part.Total), part.Offset, part.Length, part.Content, part);
+            return new(this, Describe(query, part.Response, part.Total, asked), part.Offset, part.Length, part.Content, part);
         }
         catch
         {
@@ -55,12 +57,12 @@ internal sealed class HttpUpstream(string name, string address, EdgeOptions opti
     // RFC 8586 §2: whoever gets its own name back is in a loop.
     private void Prepare(HttpRequestMessage request) => request.Headers.TryAddWithoutValidation("CDN-Loop", _loop);
 
-    private UpstreamObject Describe(UpstreamQuery query, HttpResponseMessage response, long total)
+    private UpstreamObject Describe(UpstreamQuery query, HttpResponseMessage response, long total, DateTimeOffset asked)
     {
         var version = VersionOf(query, response, total)
             ?? throw new UpstreamException(FillOutcome.Uncacheable, Name, "It names neither an entity-tag nor a time of change, so two versions could not be told apart.");
         var info = new ObjectInfo(query.Key, total, version, HttpPart.Field(response, "Content-Type") ?? "", ReprDigest.Sha256(response), LastModified(response) ?? DateTimeOffset.UnixEpoch);
-        return new(info);
+        return new(info, OriginFreshness.Of(Name, response, asked, time.GetUtcNow()));
     }
 
     private static string? VersionOf(UpstreamQuery query, HttpResponseMessage response, long total)

@@ -61,7 +61,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
             [.. options.Upstreams.Select<UpstreamOptions, IUpstream>(u => u.Kind switch
             {
                 UpstreamKind.Store => new StoreUpstream(u.CalledName, store!),
-                UpstreamKind.Http => new HttpUpstream(u.CalledName, u.Address!, options),
+                UpstreamKind.Http => new HttpUpstream(u.CalledName, u.Address!, options, time),
                 _ => throw new NotSupportedException(),
             })],
             options,
@@ -251,6 +251,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
 
     private bool TryHedge(List<UpstreamLink> order, ref int next, UpstreamLink slow, out UpstreamLink link, out BreakerPass pass)
     {
+        var before = next;
         if (!TryEnterNext(order, ref next, out link, out pass))
         {
             if (!slow.Breaker.TryEnter(out pass))
@@ -264,7 +265,9 @@ internal sealed class UpstreamSet : IAsyncDisposable
             return true;
         }
 
+        // Not asked, so still there to be asked when the first fails.
         link.Breaker.Forgotten(pass);
+        next = before;
         return false;
     }
 
