@@ -7,6 +7,7 @@ using Delivery.Edge.Fills;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Peers;
 using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
 using Delivery.Edge.Upstreams;
@@ -19,6 +20,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -39,14 +41,17 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly ConnectionGuards _guards;
     private int _disposed;
 
-    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ConnectionGuards guards, UpstreamSet upstreams, ILogger log)
+    private EdgeNode(EdgeOptions options, WebApplication host, IServer server, AdminServer admin, CancellationTokenSource stopping, EdgeParts parts, FillBuffers buffers, ChunkRepair repair, ConnectionGuards guards, UpstreamSet upstreams, PeerServer? peers, ILogger log)
     {
-        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _guards, Upstreams, _log) = (options, host, server, admin, stopping, parts, buffers, repair, guards, upstreams, log);
-        var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
+        (_options, _host, _server, _admin, _stopping, Parts, Buffers, _repair, _guards, Upstreams, Peers, _log) = (options, host, server, admin, stopping, parts, buffers, repair, guards, upstreams, peers, log);
+        var addresses = AddressesOf(server);
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
         AdminAddress = admin.Address;
     }
+
+    /// <summary>Where other edges connect; null without <see cref="EdgeOptions.PeerKeyRingPath"/>.</summary>
+    public Uri? PeerAddress => Peers?.Address;
 
     /// <summary>Where the plaintext port listens; <c>localhost</c> when it listens on every address.</summary>
     public Uri Address { get; }
@@ -61,6 +66,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
     internal FillBuffers Buffers { get; }
 
     internal UpstreamSet Upstreams { get; }
+
+    internal PeerServer? Peers { get; }
 
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
@@ -78,9 +85,10 @@ public sealed partial class EdgeNode : IAsyncDisposable
             throw new EdgeStartException(store is null ? "An upstream is the object store, and no store was given." : "A store was given, and no upstream is of kind Store.");
         var logger = log.CreateLogger("Delivery.Edge");
         var keys = new KeyRingFile(options.KeyRingPath, time);
+        var peerKeys = options.PeerKeyRingPath is { } peerRing ? new KeyRingFile(peerRing, time) : null;
         var limits = new EdgeLimits(options, time);
         var guards = new ConnectionGuards(options, limits, time, logger);
-        var host = BuildHost(options, guards, log);
+        var host = BuildHost(options, guards.Http3, log, kestrel => KestrelSetup.Configure(kestrel, options, guards));
         limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
         var buffers = new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes));
         var cache = OpenCache(options, time, logger);
@@ -88,7 +96,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var recall = new ObjectRecall(cache, objects);
         var metrics = new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth");
         var meter = new EdgeMeter();
-        var upstreams = UpstreamSet.Create(options, store, time, logger);
+        var upstreams = UpstreamSet.Create(options, store, peerKeys, time, logger);
         var fills = new FillTable(upstreams, cache, objects, buffers, options, meter, time, logger);
         var repair = new ChunkRepair(objects, recall, fills);
         cache.MetadataOf = path => objects.FindByHash(path) is { } known ? StoredObject.Write(known) : [];
@@ -98,10 +106,18 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), limits, time, logger);
         var server = host.Services.GetRequiredService<IServer>();
         AdminServer? admin = null;
+        PeerServer? peers = null;
         var stopping = new CancellationTokenSource();
         try
         {
             await ListenAsync(() => server.StartAsync(new EdgeApplication(parts), cancellationToken), options.Port, options.CertificatePath is null ? null : options.TlsPort);
+            if (peerKeys is not null)
+            {
+                var door = parts with { Keys = peerKeys, Meter = new(forPeers: true), Peer = new(options, cache) };
+                peers = await PeerServer.StartAsync(BuildHost(options, http3: false, log, kestrel => KestrelSetup.ConfigurePeers(kestrel, options, guards)), door, cancellationToken);
+                LogPeers(logger, peers.Address);
+            }
+
             await ListenAsync(
                 async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => stopping.IsCancellationRequested ? ["stopping"] : [], log, cancellationToken,
                     app =>
@@ -116,6 +132,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
         {
             if (admin is not null)
                 await admin.DisposeAsync();
+            if (peers is not null)
+            {
+                await peers.StopAsync(CancellationToken.None);
+                await peers.DisposeAsync();
+            }
+
             await server.StopAsync(CancellationToken.None);
             await host.DisposeAsync();
             await fills.StopAsync();
@@ -130,10 +152,11 @@ public sealed partial class EdgeNode : IAsyncDisposable
             metrics.Dispose();
             stopping.Dispose();
             keys.Dispose();
+            peerKeys?.Dispose();
             throw;
         }
 
-        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, guards, upstreams, logger);
+        var node = new EdgeNode(options, host, server, admin!, stopping, parts, buffers, repair, guards, upstreams, peers, logger);
         LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
         return node;
     }
@@ -157,6 +180,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         await Parts.Fills.StopAsync();
         await _repair.DisposeAsync();
         await Upstreams.DisposeAsync();
+        if (Peers is not null)
+            await Peers.DisposeAsync();
         await _host.DisposeAsync();
         Parts.Cache.Dispose();
         Parts.Fills.Dispose();
@@ -166,6 +191,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         Parts.Limits.Dispose();
         _stopping.Dispose();
         Parts.Keys.Dispose();
+        Peers?.Parts.Keys.Dispose();
         LogStopped(_log, Address);
     }
 
@@ -174,7 +200,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         using var drain = new CancellationTokenSource(_options.DrainTimeout);
         var left = 0L;
         using var atTheEnd = drain.Token.Register(() => left = Parts.Limits.Requests);
-        await _server.StopAsync(drain.Token);
+        await Task.WhenAll(_server.StopAsync(drain.Token), Peers?.StopAsync(drain.Token) ?? Task.CompletedTask);
         if (left > 0)
             LogCut(_log, left, _options.DrainTimeout);
     }
@@ -195,12 +221,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     // Only the server is taken from this host: it is never started itself, so it adds no middleware, no configuration files and no
     // environment variables to what the options say.
-    private static WebApplication BuildHost(EdgeOptions options, ConnectionGuards guards, ILoggerFactory log)
+    private static WebApplication BuildHost(EdgeOptions options, bool http3, ILoggerFactory log, Action<KestrelServerOptions> configure)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
-        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, guards));
-        if (guards.Http3)
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(configure);
+        if (http3)
             UseQuic(builder.WebHost);
         builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
         return builder.Build();
@@ -213,7 +239,11 @@ public sealed partial class EdgeNode : IAsyncDisposable
             host.UseQuic();
     }
 
-    private static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)
+    internal static List<Uri> AddressesOf(IServer server) =>
+        [.. server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses
+            .Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal)))];
+
+    internal static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)
     {
         try
         {
@@ -233,6 +263,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     [LoggerMessage(1001, LogLevel.Information, "Edge serves on {Address} (TLS: {TlsAddress}), admin on {AdminAddress}, hot tier {HotTierMiB} MiB, disk tier {DiskTierMiB} MiB")]
     private static partial void LogStarted(ILogger logger, Uri address, Uri? tlsAddress, Uri adminAddress, long hotTierMiB, long diskTierMiB);
+
+    [LoggerMessage(1025, LogLevel.Information, "Other edges connect on {Address}")]
+    private static partial void LogPeers(ILogger logger, Uri address);
 
     [LoggerMessage(1003, LogLevel.Information, "Edge on {Address} stops: {Requests} requests in work, not ready for {UnreadyDelay}, then up to {DrainTimeout} to end them")]
     private static partial void LogStopping(ILogger logger, Uri address, long requests, TimeSpan unreadyDelay, TimeSpan drainTimeout);

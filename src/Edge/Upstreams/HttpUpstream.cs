@@ -10,29 +10,24 @@ namespace Delivery.Edge.Upstreams;
 /// </summary>
 internal sealed class HttpUpstream(string name, string address, EdgeOptions options, TimeProvider time) : IUpstream, IAsyncDisposable
 {
+    private const string ETagPrefix = "etag:";
+
     private readonly HttpRangeClient _client = new(name, address, options);
-    private readonly string _loop = options.EdgeId;
+    private readonly string _edgeId = options.EdgeId;
 
     public string Name { get; } = name;
 
     public async ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken)
     {
         var asked = time.GetUtcNow();
-        await using var part = await _client.HeadAsync(HttpRangeClient.Escape(query.Path), Prepare, cancellationToken);
+        await using var part = await _client.HeadAsync(Ask(query), cancellationToken);
         return part is null ? null : Describe(query, part.Response, part.Total, asked);
     }
 
     public async ValueTask<UpstreamRead?> OpenAsync(UpstreamQuery query, ObjectRange range, CancellationToken cancellationToken)
     {
         var asked = time.GetUtcNow();
-        var part = await _client.OpenAsync(
-            HttpRangeClient.Escape(query.Path),
-            range,
-            // RFC 9110 §13.1.5: only a strong entity-tag; a time of change is strong under conditions that nobody can check here.
-            query.Expected?.Version is { } version && version.StartsWith(ETagPrefix, StringComparison.Ordinal) ? version[ETagPrefix.Length..] : null,
-            query.Expected is { } expected ? (response, total) => VersionOf(query, response, total) == expected.Version : null,
-            Prepare,
-            cancellationToken);
+        var part = await _client.OpenAsync(Ask(query), range, cancellationToken);
         if (part is null)
             return null;
         try
@@ -52,10 +47,13 @@ internal sealed class HttpUpstream(string name, string address, EdgeOptions opti
         return ValueTask.CompletedTask;
     }
 
-    private const string ETagPrefix = "etag:";
-
-    // RFC 8586 §2: whoever gets its own name back is in a loop.
-    private void Prepare(HttpRequestMessage request) => request.Headers.TryAddWithoutValidation("CDN-Loop", _loop);
+    private HttpQuestion Ask(UpstreamQuery query) => new(HttpRangeClient.Escape(query.Path))
+    {
+        Fields = [("CDN-Loop", query.LoopOf(_edgeId))],
+        // RFC 9110 §13.1.5: only a strong entity-tag; a time of change is strong under conditions that nobody can check here.
+        IfRange = query.Expected?.Version is { } version && version.StartsWith(ETagPrefix, StringComparison.Ordinal) ? version[ETagPrefix.Length..] : null,
+        IsExpected = query.Expected is { } expected ? (response, total) => VersionOf(query, response, total) == expected.Version : null,
+    };
 
     private UpstreamObject Describe(UpstreamQuery query, HttpResponseMessage response, long total, DateTimeOffset asked)
     {

@@ -14,7 +14,7 @@ internal static class OriginFreshness
 
     /// <summary>Null when it says nothing.</summary>
     /// <exception cref="UpstreamException"><see cref="FillOutcome.Uncacheable"/>: it does not allow a shared cache to keep it.</exception>
-    public static ObjectFreshness? Of(string upstream, HttpResponseMessage response, DateTimeOffset asked, DateTimeOffset arrived)
+    public static ResponseFreshness? Of(string upstream, HttpResponseMessage response, DateTimeOffset asked, DateTimeOffset arrived)
     {
         var headers = new HeaderDictionary();
         foreach (var name in Fields)
@@ -30,9 +30,6 @@ internal static class OriginFreshness
             throw new UpstreamException(FillOutcome.Uncacheable, upstream, $"It does not allow its answer to be kept: {(varies ? "Vary: *" : directives.Private ? "private" : "no-store")}.");
         // A part is as fresh as the whole that it is of (RFC 9111 §3.3).
         var freshness = Policy.Evaluate(StatusCodes.Status200OK, headers, asked, arrived);
-        if (freshness.Source == LifetimeSource.None && !freshness.NoCache)
-            return null;
-        var left = freshness.NoCache ? TimeSpan.Zero : freshness.FreshFor(arrived);
-        return new(left > TimeSpan.Zero ? left : TimeSpan.Zero, freshness.StaleWhileRevalidate, freshness.StaleIfError, freshness.InitialAge);
+        return freshness.Source == LifetimeSource.None && !freshness.NoCache ? null : freshness;
     }
 }

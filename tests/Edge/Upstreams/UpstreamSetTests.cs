@@ -339,7 +339,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
     public async Task AloneUpstream_IsHedgedByItself()
     {
         await _set.DisposeAsync();
-        _set = new([_first], Options(0), _time, NullLogger.Instance);
+        _set = new([_first], null, Options(0), _time, NullLogger.Instance);
         await LearnAsync(_first);
         _first.Script = token => _first.Asked == FirstByteTimes.MinSamples + 1 ? Task.Delay(Timeout.Infinite, token) : Task.CompletedTask;
         var asking = OpenAsync();
@@ -374,7 +374,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
     public async Task Hedging_CanBeTurnedOff()
     {
         await _set.DisposeAsync();
-        _set = new([_first, _second], Options(0) with { UpstreamHedging = false }, _time, NullLogger.Instance);
+        _set = new([_first, _second], null, Options(0) with { UpstreamHedging = false }, _time, NullLogger.Instance);
         await LearnAsync(_first);
         _first.Script = token => Task.Delay(Timeout.Infinite, token);
         var asking = OpenAsync();
@@ -404,7 +404,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
     public async Task AnotherRangeThanAskedFor_IsRefusedAndGivenBack()
     {
         var liar = new Liar();
-        await using var set = new UpstreamSet([liar], Options(0), _time, NullLogger.Instance);
+        await using var set = new UpstreamSet([liar], null, Options(0), _time, NullLogger.Instance);
         foreach (var lie in new (long, long, long)[] { (1, 10, 1000), (0, 9, 1000), (0, 11, 1000), (0, 0, 0) })
         {
             liar.Lie = lie;
@@ -418,7 +418,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
     public async Task Breaker_LogsItsChangesWithTheReason()
     {
         var log = new Lines();
-        await using var set = new UpstreamSet([_first], Options(0), _time, log);
+        await using var set = new UpstreamSet([_first], null, Options(0), _time, log);
         _first.Fail(() => new StoreException(StoreError.Unavailable, "Disk on fire."));
         for (var i = 0; i < 6; i++)
             await Assert.ThrowsAsync<UpstreamException>(async () => await set.FindAsync(Query, CancellationToken.None));
@@ -433,7 +433,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
 
     private static EdgeOptions Options(int retries) => new() { UpstreamRetries = retries };
 
-    private UpstreamSet Create(int retries) => new([_first, _second], Options(retries), _time, NullLogger.Instance);
+    private UpstreamSet Create(int retries) => new([_first, _second], null, Options(retries), _time, NullLogger.Instance);
 
     private async Task RecreateAsync(int retries)
     {
