@@ -7,6 +7,7 @@ using Delivery.Edge.Fills;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Peers;
 using Delivery.Edge.Proxy;
 using Delivery.Edge.Purges;
 using Delivery.Edge.Requests;
@@ -20,6 +21,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -33,14 +35,18 @@ public sealed partial class EdgeNode : IAsyncDisposable
     private readonly Ending _ending;
     private int _disposed;
 
-    private EdgeNode(EdgeParts parts, FillBuffers buffers, UpstreamSet upstreams, ConnectionGuards guards, ProxyParts? proxy, IServer server, AdminServer admin, Ending ending)
+    private EdgeNode(
+        EdgeParts parts, FillBuffers buffers, UpstreamSet upstreams, ConnectionGuards guards, ProxyParts? proxy, PeerServer? peers, IServer server, AdminServer admin, Ending ending)
     {
-        (Parts, Buffers, Upstreams, Guards, Proxy, _ending) = (parts, buffers, upstreams, guards, proxy, ending);
-        var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal))).ToList();
+        (Parts, Buffers, Upstreams, Guards, Proxy, Peers, _ending) = (parts, buffers, upstreams, guards, proxy, peers, ending);
+        var addresses = AddressesOf(server);
         Address = addresses.First(a => a.Scheme == Uri.UriSchemeHttp);
         TlsAddress = addresses.FirstOrDefault(a => a.Scheme == Uri.UriSchemeHttps);
         AdminAddress = admin.Address;
     }
+
+    /// <summary>Where other edges connect; null without <see cref="EdgeOptions.PeerKeyRingPath"/>.</summary>
+    public Uri? PeerAddress => Peers?.Address;
 
     /// <summary>Where the plaintext port listens; <c>localhost</c> when it listens on every address.</summary>
     public Uri Address { get; }
@@ -60,6 +66,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     /// <summary>Null but in http mode.</summary>
     internal ProxyParts? Proxy { get; }
+
+    internal PeerServer? Peers { get; }
 
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
@@ -113,13 +121,14 @@ public sealed partial class EdgeNode : IAsyncDisposable
         EdgeOptions options, IObjectStore? store, ILoggerFactory logs, ILogger log, TimeProvider time, Ending ending, CancellationToken cancellationToken)
     {
         var keys = options.Mode == EdgeMode.Http ? null : ending.Owns(new KeyRingFile(options.KeyRingPath, time));
+        var peerKeys = options.PeerKeyRingPath is { } peerRing ? ending.Owns(new KeyRingFile(peerRing, time)) : null;
         var metrics = ending.Owns(new PrometheusExposition(EdgeMeter.Name, "Delivery.TokenAuth"));
         var limits = ending.Owns(new EdgeLimits(options, time));
         var guards = ending.Owns(new ConnectionGuards(options, limits, time, log));
         var meter = ending.Owns(new EdgeMeter());
         var buffers = ending.Owns(new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes)));
         var cache = OpenCache(options, time, log);
-        var upstreams = UpstreamSet.Create(options, store, time, log);
+        var upstreams = UpstreamSet.Create(options, store, peerKeys, time, log);
         var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
         var recall = new ObjectRecall(cache, objects);
         // The cache's writer gives buffers back to fills, so they outlive it.
@@ -137,16 +146,25 @@ public sealed partial class EdgeNode : IAsyncDisposable
         if (proxy is not null)
             ending.Add(() => new(proxy.Exchanges.StopAsync()));
 
-        var host = ending.Owns(BuildHost(options, guards, logs));
+        var host = ending.Owns(BuildHost(options, guards.Http3, logs, kestrel => KestrelSetup.Configure(kestrel, options, guards)));
         limits.Meter.Watch(host.Services.GetRequiredService<IMeterFactory>());
+        var server = host.Services.GetRequiredService<IServer>();
+        var peers = peerKeys is null ? null : ending.Owns(new PeerServer(
+            BuildHost(options, http3: false, logs, kestrel => KestrelSetup.ConfigurePeers(kestrel, options, guards)),
+            parts with { Keys = peerKeys, Meter = new(forPeers: true), Peer = new(options, cache) }));
         AdminServer? admin = null;
         ending.Add(() => admin?.DisposeAsync() ?? default);
-        var server = host.Services.GetRequiredService<IServer>();
-        ending.Add(() => DrainAsync(server, limits, options, log));
+        ending.Add(() => DrainAsync(peers is null ? [server] : [server, peers.Server], limits, options, log));
         await ListenAsync(
             () => proxy is null ? server.StartAsync(new EdgeApplication(parts), cancellationToken) : server.StartAsync(new ProxyApplication(proxy), cancellationToken),
             options.Port,
             options.CertificatePath is null ? null : options.TlsPort);
+        if (peers is not null)
+        {
+            await ListenAsync(() => peers.Server.StartAsync(new EdgeApplication(peers.Parts), cancellationToken), options.PeerPort, null);
+            LogPeers(log, peers.Address);
+        }
+
         var purger = new Purger(cache, objects);
         await ListenAsync(
             async () => admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => limits.IsStopping ? ["stopping"] : [], logs, cancellationToken,
@@ -157,15 +175,15 @@ public sealed partial class EdgeNode : IAsyncDisposable
                 }),
             options.AdminPort,
             null);
-        return new(parts, buffers, upstreams, guards, proxy, server, admin!, ending);
+        return new(parts, buffers, upstreams, guards, proxy, peers, server, admin!, ending);
     }
 
-    private static async ValueTask DrainAsync(IServer server, EdgeLimits limits, EdgeOptions options, ILogger log)
+    private static async ValueTask DrainAsync(IReadOnlyList<IServer> servers, EdgeLimits limits, EdgeOptions options, ILogger log)
     {
         using var drain = new CancellationTokenSource(options.DrainTimeout);
         var left = 0L;
         using var atTheEnd = drain.Token.Register(() => left = limits.Requests);
-        await server.StopAsync(drain.Token);
+        await Task.WhenAll(servers.Select(server => server.StopAsync(drain.Token)));
         if (left > 0)
             LogCut(log, left, options.DrainTimeout);
     }
@@ -186,12 +204,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     // Only the server is taken from this host: it is never started itself, so it adds no middleware, no configuration files and no
     // environment variables to what the options say.
-    private static WebApplication BuildHost(EdgeOptions options, ConnectionGuards guards, ILoggerFactory log)
+    private static WebApplication BuildHost(EdgeOptions options, bool http3, ILoggerFactory log, Action<KestrelServerOptions> configure)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.Replace(ServiceDescriptor.Singleton(log));
-        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => KestrelSetup.Configure(kestrel, options, guards));
-        if (guards.Http3)
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(configure);
+        if (http3)
             UseQuic(builder.WebHost);
         builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
         return builder.Build();
@@ -204,7 +222,11 @@ public sealed partial class EdgeNode : IAsyncDisposable
             host.UseQuic();
     }
 
-    private static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)
+    internal static List<Uri> AddressesOf(IServer server) =>
+        [.. server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses
+            .Select(a => new Uri(a.Replace("[::]", "localhost", StringComparison.Ordinal).Replace("0.0.0.0", "localhost", StringComparison.Ordinal)))];
+
+    internal static async Task ListenAsync(Func<Task> start, int port, int? tlsPort)
     {
         try
         {
@@ -224,6 +246,9 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     [LoggerMessage(1001, LogLevel.Information, "Edge serves on {Address} (TLS: {TlsAddress}), admin on {AdminAddress}, hot tier {HotTierMiB} MiB, disk tier {DiskTierMiB} MiB")]
     private static partial void LogStarted(ILogger logger, Uri address, Uri? tlsAddress, Uri adminAddress, long hotTierMiB, long diskTierMiB);
+
+    [LoggerMessage(1025, LogLevel.Information, "Other edges connect on {Address}")]
+    private static partial void LogPeers(ILogger logger, Uri address);
 
     [LoggerMessage(1003, LogLevel.Information, "Edge on {Address} stops: {Requests} requests in work, not ready for {UnreadyDelay}, then up to {DrainTimeout} to end them")]
     private static partial void LogStopping(ILogger logger, Uri address, long requests, TimeSpan unreadyDelay, TimeSpan drainTimeout);

@@ -15,11 +15,12 @@ public sealed record EdgeOptions
     /// <summary>128 MiB: 32 segments of 4 MiB.</summary>
     public const long MinDiskTierBytes = 128L << 20;
 
+    private const string DefaultEdgeId = "delivery-edge";
     private const long MaxHotTierBytes = 4L << 40;
     private const long MinFillBufferBytes = 2L << 20;
 
     /// <summary>This cache's name in <c>Cache-Status</c> (RFC 9211 §2): a token. Default <c>delivery-edge</c>.</summary>
-    public string EdgeId { get; init; } = "delivery-edge";
+    public string EdgeId { get; init; } = DefaultEdgeId;
 
     /// <summary>What this edge is for. Default <see cref="EdgeMode.Audio"/>.</summary>
     public EdgeMode Mode { get; init; }
@@ -77,6 +78,9 @@ public sealed record EdgeOptions
     /// (default): no peer port, and no peers or siblings upstream.
     /// </summary>
     public string? PeerKeyRingPath { get; init; }
+
+    /// <summary>Speaks TLS on the peer port, with the listeners' certificates. Default false: edges of one site share a private network; across sites it should be on.</summary>
+    public bool PeerTls { get; init; }
 
     /// <summary>The key ring's JSON file. Required; not used in http mode.</summary>
     public string KeyRingPath { get; init; } = "";
@@ -235,6 +239,8 @@ public sealed record EdgeOptions
         CheckFile(nameof(PeerKeyRingPath), PeerKeyRingPath);
         Check(PeerKeyRingPath is null || KeyRingPath.Length == 0 || Path.GetFullPath(PeerKeyRingPath) != Path.GetFullPath(KeyRingPath),
             "PeerKeyRingPath: another file than KeyRingPath, or every listener's URL would open the peer port");
+        Check(PeerKeyRingPath is null || EdgeId != DefaultEdgeId, $"EdgeId '{EdgeId}': a name of its own where edges ask each other, or each takes the next for itself");
+        Check(!PeerTls || CertificatePath is not null, "PeerTls: needs CertificatePath and CertificateKeyPath");
         errors.AddRange(UpstreamOptions.Validate(this));
         var ports = new List<int> { Port, AdminPort };
         if (CertificatePath is not null)

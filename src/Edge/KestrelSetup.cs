@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text;
 using Delivery.Edge.Connections;
+using Delivery.Edge.Tls;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
@@ -26,7 +27,41 @@ internal static class KestrelSetup
     // this. A 64 KiB range with its headers stays below, so the most common response never waits.
     private const int MaxUnsentBytes = 128 * 1024;
 
+    /// <summary>Where listeners connect.</summary>
     public static void Configure(KestrelServerOptions kestrel, EdgeOptions options, ConnectionGuards guards)
+    {
+        Limit(kestrel, options);
+        if (options.Mode == EdgeMode.Http)
+            ConfigureProxy(kestrel, options);
+        Listen(kestrel, options.Host, options.Port, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1;
+            guards.BeforeTls(listen);
+        });
+        if (guards.Certificates is not { } certificates)
+            return;
+        Listen(kestrel, options.Host, options.TlsPort, listen =>
+        {
+            listen.Protocols = guards.Http3 ? HttpProtocols.Http1AndHttp2AndHttp3 : HttpProtocols.Http1AndHttp2;
+            guards.BeforeTls(listen);
+            listen.UseHttps(Tls(options, certificates));
+            guards.AfterTls(listen);
+        });
+    }
+
+    /// <summary>Where other edges connect. HTTP/1.1 alone: one body per connection, so that a slow one holds up no other.</summary>
+    public static void ConfigurePeers(KestrelServerOptions kestrel, EdgeOptions options, ConnectionGuards guards)
+    {
+        Limit(kestrel, options);
+        Listen(kestrel, options.PeerHost ?? options.Host, options.PeerPort, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1;
+            if (options.PeerTls)
+                listen.UseHttps(Tls(options, guards.Certificates!));
+        });
+    }
+
+    private static void Limit(KestrelServerOptions kestrel, EdgeOptions options)
     {
         kestrel.AddServerHeader = false;
         kestrel.AllowSynchronousIO = false;
@@ -55,28 +90,6 @@ internal static class KestrelSetup
         limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
         // Listeners use the URL as signed, so what cannot be a path is for RequestTarget to refuse, not for a host filter.
         kestrel.AllowAlternateSchemes = false;
-
-        if (options.Mode == EdgeMode.Http)
-            ConfigureProxy(kestrel, options);
-
-        Listen(kestrel, options.Host, options.Port, listen =>
-        {
-            listen.Protocols = HttpProtocols.Http1;
-            guards.BeforeTls(listen);
-        });
-        if (guards.Certificates is not { } certificates)
-            return;
-        Listen(kestrel, options.Host, options.TlsPort, listen =>
-        {
-            listen.Protocols = guards.Http3 ? HttpProtocols.Http1AndHttp2AndHttp3 : HttpProtocols.Http1AndHttp2;
-            guards.BeforeTls(listen);
-            listen.UseHttps(new TlsHandshakeCallbackOptions
-            {
-                OnConnection = handshake => ValueTask.FromResult(certificates.Select(handshake.ClientHelloInfo.ServerName)),
-                HandshakeTimeout = options.RequestHeadersTimeout,
-            });
-            guards.AfterTls(listen);
-        });
     }
 
     // Requests of http mode are any client's: cookies, credentials, bodies.
@@ -96,6 +109,12 @@ internal static class KestrelSetup
         kestrel.RequestHeaderEncodingSelector = static _ => Encoding.Latin1;
         kestrel.ResponseHeaderEncodingSelector = static _ => Encoding.Latin1;
     }
+
+    private static TlsHandshakeCallbackOptions Tls(EdgeOptions options, TlsCertificates certificates) => new()
+    {
+        OnConnection = handshake => ValueTask.FromResult(certificates.Select(handshake.ClientHelloInfo.ServerName)),
+        HandshakeTimeout = options.RequestHeadersTimeout,
+    };
 
     private static void Listen(KestrelServerOptions kestrel, string host, int port, Action<ListenOptions> configure)
     {

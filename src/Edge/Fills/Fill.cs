@@ -1,5 +1,6 @@
 using Delivery.Edge.Cache.HotTier;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Fills;
@@ -32,6 +33,12 @@ internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long f
 
     /// <summary>The cache's control sequence when the fill started.</summary>
     public long Sequence { get; init; }
+
+    /// <summary>Who led it.</summary>
+    public Asker Asker { get; init; }
+
+    /// <summary>It may wait for a sibling, so a sibling must not wait for it.</summary>
+    public bool WaitsForSibling { get; init; }
 
     /// <summary>The cache had the first chunk and could not give it: it is proven, and needs no probation.</summary>
     public bool IsRefill { get; init; }

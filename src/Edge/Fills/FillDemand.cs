@@ -1,4 +1,5 @@
 using Delivery.Edge.Objects;
+using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Fills;
@@ -11,6 +12,9 @@ namespace Delivery.Edge.Fills;
 /// <param name="Wanted">Chunks from there on that it asked for in so many words, 1 to <see cref="Edge.Chunk.MaxRun"/>: the end of an open range is no wish.</param>
 internal readonly record struct FillDemand(string Path, ObjectKey Key, EdgeObject? Known, long Chunk, int Wanted)
 {
+    /// <summary>Who needs it.</summary>
+    public Asker Asker { get; init; }
+
     /// <summary>It came to this chunk by reading the one before.</summary>
     public bool IsSequential { get; init; }
 

@@ -20,8 +20,9 @@ internal sealed partial class FillTable(
 
     private readonly Lock _gate = new();
     // By generation too: who asks after a purge never joins what was asked before it.
-    private readonly Dictionary<(string Path, long Generation, long Index), FillChunk> _chunks = [];
-    private readonly Dictionary<(string Path, long Generation), Task<Description>> _descriptions = [];
+    // By what may wait for a sibling as well: a sibling never joins that, or two edges could wait for each other.
+    private readonly Dictionary<(string Path, long Generation, long Index, bool WaitsForSibling), FillChunk> _chunks = [];
+    private readonly Dictionary<(string Path, long Generation, bool WaitsForSibling), Task<Description>> _descriptions = [];
     private readonly CancellationTokenSource _stopping = new();
     private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _running;
@@ -49,11 +50,12 @@ internal sealed partial class FillTable(
         // Before anything is asked of upstream: what comes is at least as new as this.
         var sequence = cache.Sequence;
         var generation = known?.Generation ?? cache.GenerationOf(ObjectHash.OfPath(path));
+        var waits = upstreams.MayAskSibling(path, demand.Asker);
         FillLease lease;
         Fill? fill;
         lock (_gate)
         {
-            if (_chunks.TryGetValue((path, generation, chunk), out var present))
+            if (_chunks.TryGetValue((path, generation, chunk, waits), out var present) || (waits && _chunks.TryGetValue((path, generation, chunk, false), out present)))
             {
                 // A fill of another version (the object was replaced meanwhile) is waited for like any other: the request finds the versions
                 // different when it looks at the lease's entry, and plans anew.
@@ -63,7 +65,7 @@ internal sealed partial class FillTable(
             }
             else
             {
-                fill = Lead(demand, sequence, generation);
+                fill = Lead(demand, sequence, generation, waits);
                 if (fill is null)
                     return null;
                 fill.Chunks[0].References++;
@@ -100,19 +102,21 @@ internal sealed partial class FillTable(
     /// <param name="path">The public path.</param>
     /// <param name="key">The object's key in a store.</param>
     /// <param name="stale">What is known and must not be believed any longer without asking; null when nothing is known.</param>
-    public Task<Description> DescribeAsync(string path, ObjectKey key, EdgeObject? stale = null)
+    /// <param name="asker">Who wants to know.</param>
+    public Task<Description> DescribeAsync(string path, ObjectKey key, EdgeObject? stale = null, Asker asker = default)
     {
         var generation = cache.GenerationOf(ObjectHash.OfPath(path));
+        var waits = upstreams.MayAskSibling(path, asker);
         lock (_gate)
         {
-            if (_descriptions.TryGetValue((path, generation), out var present))
+            if (_descriptions.TryGetValue((path, generation, waits), out var present) || (waits && _descriptions.TryGetValue((path, generation, false), out present)))
                 return present;
             // An answer leaves this table after it has entered the object table, so not being in either means that nobody asks.
             var now = time.GetUtcNow();
             if (objects.TryFind(path, now, out var found) && (found != stale || stale.Freshness?.FreshFor(now) > TimeSpan.Zero))
                 return Task.FromResult(new Description(found.Exists ? FillOutcome.Completed : FillOutcome.Absent, found));
             _running++;
-            return _descriptions[(path, generation)] = Task.Run(() => RunDescribeAsync(path, generation, key));
+            return _descriptions[(path, generation, waits)] = Task.Run(() => RunDescribeAsync(path, generation, waits, key, asker));
         }
     }
 
@@ -147,7 +151,7 @@ internal sealed partial class FillTable(
     // Detached: the fill lives by its own deadline, whatever becomes of the request that led it.
     private void Start(Fill fill) => _ = Task.Run(() => RunAsync(fill));
 
-    private Fill? Lead(in FillDemand demand, long sequence, long generation)
+    private Fill? Lead(in FillDemand demand, long sequence, long generation, bool waits)
     {
         var (path, key, known, chunk, wanted) = demand;
         // A chunk leaves the table after it has entered the cache, so not being here and not being there means that nobody fills it.
@@ -155,11 +159,11 @@ internal sealed partial class FillTable(
             return null;
         if (known is not null && !demand.IsRepeated)
             CountRead(known, chunk, wanted);
-        var length = Missing(path, generation, known, chunk, known?.ReadAhead.Run(chunk, wanted, demand.IsSequential) ?? wanted);
+        var length = Missing(path, generation, waits, known, chunk, known?.ReadAhead.Run(chunk, wanted, demand.IsSequential) ?? wanted);
         var reserved = buffers.TryReserve(length);
         var fill = new Fill(path, key, known, chunk, Math.Max(1, reserved))
         {
-            Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = demand.Refill, Wanted = wanted,
+            Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = demand.Refill, Wanted = wanted, Asker = demand.Asker, WaitsForSibling = waits,
         };
         Register(fill);
         known?.ReadAhead.Filled(chunk, wanted, fill.Chunks.Length);
@@ -170,33 +174,37 @@ internal sealed partial class FillTable(
     private Fill? LeadAhead(EdgeObject known)
     {
         var first = known.ReadAhead.End;
+        var waits = upstreams.MayAskSibling(known.Path, default);
         if (known.ReadAhead.Allowed == 0 || buffers.InUse > buffers.Capacity / 2 || _stopping.IsCancellationRequested
-            || _chunks.ContainsKey((known.Path, known.Generation, first)) || !IsWanted(known, first))
+            || IsUnderWay(known.Path, known.Generation, first, waits) || !IsWanted(known, first))
             return null;
-        var reserved = buffers.TryReserve(Missing(known.Path, known.Generation, known, first, (int)Math.Min(known.ReadAhead.Allowed, Chunk.MaxRun)));
+        var reserved = buffers.TryReserve(Missing(known.Path, known.Generation, waits, known, first, (int)Math.Min(known.ReadAhead.Allowed, Chunk.MaxRun)));
         if (reserved == 0)
             return null;
-        var fill = new Fill(known.Path, known.Key, known, first, reserved) { Reserved = reserved, Generation = known.Generation, Sequence = cache.Sequence };
+        var fill = new Fill(known.Path, known.Key, known, first, reserved) { Reserved = reserved, Generation = known.Generation, Sequence = cache.Sequence, WaitsForSibling = waits };
         Register(fill);
         known.ReadAhead.Filled(first, wanted: 0, reserved);
         return fill;
     }
 
     // Chunks from the first on, up to the bound, that nobody fills and the cache has not.
-    private int Missing(string path, long generation, EdgeObject? known, long first, int bound)
+    private int Missing(string path, long generation, bool waits, EdgeObject? known, long first, int bound)
     {
         var length = 1;
-        while (length < bound && !_chunks.ContainsKey((path, generation, first + length)) && (known is null || IsWanted(known, first + length)))
+        while (length < bound && !IsUnderWay(path, generation, first + length, waits) && (known is null || IsWanted(known, first + length)))
             length++;
         return length;
     }
+
+    private bool IsUnderWay(string path, long generation, long chunk, bool waits) =>
+        _chunks.ContainsKey((path, generation, chunk, waits)) || (waits && _chunks.ContainsKey((path, generation, chunk, false)));
 
     private void Register(Fill fill)
     {
         for (var i = 0; i < fill.Chunks.Length; i++)
         {
             fill.Chunks[i] = new(fill, i) { References = 1, Buffer = fill.Reserved > 0 ? buffers.Take() : null };
-            _chunks.Add((fill.Path, fill.Generation, fill.FirstChunk + i), fill.Chunks[i]);
+            _chunks.Add((fill.Path, fill.Generation, fill.FirstChunk + i, fill.WaitsForSibling), fill.Chunks[i]);
         }
 
         _running++;
@@ -276,7 +284,7 @@ internal sealed partial class FillTable(
         var known = fill.Entry;
         var begin = fill.FirstChunk * Chunk.SizeBytes + fill.Landed;
         var range = new ObjectRange(begin, (long)fill.Chunks.Length * Chunk.SizeBytes - fill.Landed);
-        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info }, range, deadline);
+        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info, Asker = fill.Asker }, range, deadline);
         if (read is null)
         {
             objects.Add(EdgeObject.Absent(fill.Path, fill.Key, fill.Generation, time.GetUtcNow() + options.AbsentTtl));
@@ -403,17 +411,17 @@ internal sealed partial class FillTable(
     private void Unregister(FillChunk chunk)
     {
         lock (_gate)
-            _chunks.Remove((chunk.Fill.Path, chunk.Fill.Generation, chunk.Index));
+            _chunks.Remove((chunk.Fill.Path, chunk.Fill.Generation, chunk.Index, chunk.Fill.WaitsForSibling));
         Release(chunk);
     }
 
-    private async Task<Description> RunDescribeAsync(string path, long generation, ObjectKey key)
+    private async Task<Description> RunDescribeAsync(string path, long generation, bool waits, ObjectKey key, Asker asker)
     {
         try
         {
             using var deadline = new CancellationTokenSource(options.FillTimeout, time);
             using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
-            var found = await upstreams.FindAsync(new(path, key, cache.Sequence), deadline.Token);
+            var found = await upstreams.FindAsync(new(path, key, cache.Sequence) { Asker = asker }, deadline.Token);
             var entry = objects.Add(found is null
                 ? EdgeObject.Absent(path, key, generation, time.GetUtcNow() + options.AbsentTtl)
                 : Present(path, found, generation));
@@ -429,7 +437,7 @@ internal sealed partial class FillTable(
         {
             lock (_gate)
             {
-                _descriptions.Remove((path, generation));
+                _descriptions.Remove((path, generation, waits));
                 if (--_running == 0 && _stopping.IsCancellationRequested)
                     _idle.TrySetResult();
             }

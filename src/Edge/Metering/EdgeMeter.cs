@@ -37,22 +37,26 @@ internal sealed class EdgeMeter : IDisposable
     private long _aborted;
     private long _clientLeft;
 
-    public EdgeMeter()
+    /// <param name="forPeers">Counts what comes through the peer port, under names of its own; fills are counted where listeners are.</param>
+    public EdgeMeter(bool forPeers = false)
     {
+        var door = forPeers ? "delivery.edge.peer" : "delivery.edge";
         _firstByte = _meter.CreateHistogram<double>(
-            "delivery.edge.first_byte", "s", "From the request's headers to the first byte of the body handed to the socket.", null,
+            $"{door}.first_byte", "s", "From the request's headers to the first byte of the body handed to the socket.", null,
             new InstrumentAdvice<double> { HistogramBucketBoundaries = [.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5] });
-        _meter.CreateObservableCounter("delivery.edge.requests", () => Measure(_requests, i =>
+        _meter.CreateObservableCounter($"{door}.requests", () => Measure(_requests, i =>
             [new("status", $"{i / CacheStates.Length}xx"), new("cache", Label(CacheStates[i % CacheStates.Length]))]), "{request}", "Responses by status class and cache state.");
-        _meter.CreateObservableCounter("delivery.edge.refusals", () => Measure(_refusals, i => [new("verdict", Verdicts[i].ToWire())]), "{request}", "Requests refused by token verdict.");
+        _meter.CreateObservableCounter($"{door}.refusals", () => Measure(_refusals, i => [new("verdict", Verdicts[i].ToWire())]), "{request}", "Requests refused by token verdict.");
+        _meter.CreateObservableCounter($"{door}.sent", () => Volatile.Read(ref _sentBytes), "By", "Body bytes handed to sockets.");
+        _meter.CreateObservableCounter($"{door}.collapsed", () => Volatile.Read(ref _collapsed), "{join}", "Times that a request joined another's fill.");
+        _meter.CreateObservableCounter($"{door}.aborted", () => Volatile.Read(ref _aborted), "{response}", "Responses cut by the edge after their headers, because upstream failed.");
+        _meter.CreateObservableCounter($"{door}.client_left", () => Volatile.Read(ref _clientLeft), "{request}", "Requests whose client left before the end.");
+        if (forPeers)
+            return;
         _meter.CreateObservableCounter("delivery.edge.fills", () => Measure(_fills, i => [new("outcome", Label(FillOutcomes[i]))]), "{fill}", "Fills that ended, by outcome.");
-        _meter.CreateObservableCounter("delivery.edge.sent", () => Volatile.Read(ref _sentBytes), "By", "Body bytes handed to sockets.");
         _meter.CreateObservableCounter("delivery.edge.filled", () => Volatile.Read(ref _filledBytes), "By", "Body bytes read from upstream.");
         _meter.CreateObservableCounter("delivery.edge.missed", () => Volatile.Read(ref _missedBytes), "By", "Bytes of the chunks that requests needed and the cache had not; filled over missed: amplification.");
         _meter.CreateObservableGauge("delivery.edge.amplification", () => Amplification, "1", "Bytes read from upstream over bytes that requests missed, since the start; bounded at 1.5.");
-        _meter.CreateObservableCounter("delivery.edge.collapsed", () => Volatile.Read(ref _collapsed), "{join}", "Times that a request joined another's fill.");
-        _meter.CreateObservableCounter("delivery.edge.aborted", () => Volatile.Read(ref _aborted), "{response}", "Responses cut by the edge after their headers, because upstream failed.");
-        _meter.CreateObservableCounter("delivery.edge.client_left", () => Volatile.Read(ref _clientLeft), "{request}", "Requests whose client left before the end.");
     }
 
     public long SentBytes => Volatile.Read(ref _sentBytes);

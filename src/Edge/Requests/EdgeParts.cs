@@ -3,6 +3,7 @@ using Delivery.Edge.Fills;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Peers;
 using Delivery.TokenAuth;
 using Microsoft.Extensions.Logging;
 
@@ -12,4 +13,8 @@ namespace Delivery.Edge.Requests;
 /// <param name="Keys">Null in http mode, where nothing is signed.</param>
 internal sealed record EdgeParts(
     EdgeOptions Options, KeyRingFile? Keys, ITokenScheme Scheme, ObjectTable Objects, ChunkCache Cache, ObjectRecall Recall, FillTable Fills, EdgeMeter Meter,
-    ResponseFields Fields, EdgeLimits Limits, TimeProvider Time, ILogger Log);
+    ResponseFields Fields, EdgeLimits Limits, TimeProvider Time, ILogger Log)
+{
+    /// <summary>Set where other edges ask; null where listeners do.</summary>
+    public PeerDoor? Peer { get; init; }
+}

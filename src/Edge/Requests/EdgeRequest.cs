@@ -6,7 +6,9 @@ using Delivery.Edge.Freshness;
 using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Objects;
+using Delivery.Edge.Peers;
 using Delivery.Edge.Ranges;
+using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
 using Delivery.TokenAuth;
 using Microsoft.AspNetCore.Http;
@@ -53,6 +55,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private bool _hasBody;
     private bool _isHead;
     private IPAddress? _client;
+    private Asker _asker;
     private string? _path;
     private ObjectKey _key;
     private long _secondsLeft;
@@ -100,6 +103,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _started = parts.Time.GetTimestamp();
         _isHead = _hasPreconditions = _mustDescribe = _asked = _failedToAsk = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
+        _asker = default;
         _object = null;
         _multipart = null;
         _led = null;
@@ -162,7 +166,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _hasBody = _features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody;
         if ((_hasBody || parts.Limits.IsStopping) && (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10))
             _response.Headers.Connection = "close";
-        _client = _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress;
+        // An edge stands for all of its listeners, so no rate of one client holds it.
+        _client = parts.Peer is null ? _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress : null;
         return _allowance.TryEnter(_client, _started) || RefuseRate();
     }
 
@@ -180,11 +185,11 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             case "HEAD":
                 _isHead = true;
                 break;
-            case "OPTIONS":
+            case "OPTIONS" when parts.Peer is null:
                 isOptions = true;
                 break;
             default:
-                _response.Headers.Allow = ResponseFields.Allow;
+                _response.Headers.Allow = parts.Peer is null ? ResponseFields.Allow : PeerDoor.Allow;
                 return Refuse(StatusCodes.Status405MethodNotAllowed);
         }
 
@@ -208,6 +213,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         if (!_allowance.TryUse(claims, query, _started))
             return RefuseRate();
         _secondsLeft = Math.Max(0, claims.Expires - nowSeconds);
+        if (parts.Peer?.Judge(_request.Headers, _response.Headers, out _asker) is > 0 and var refusal)
+            return RefusePeer(refusal);
 
         // From here the token is good, and existence may be spoken of. Only audio/ has a way upstream.
         if (!path.StartsWith(PublicPrefix, StringComparison.Ordinal))
@@ -312,7 +319,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
                 return true;
             case Reuse.StaleWhileRevalidate:
                 _cache = CacheState.Stale;
-                _ = parts.Fills.DescribeAsync(known.Path, known.Key, known);
+                _ = parts.Fills.DescribeAsync(known.Path, known.Key, known, _asker);
                 return true;
             default:
                 return false;
@@ -380,7 +387,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         // A fill needs to know which chunk to start with; what depends on length or ETag needs those first.
         if (_object is null && (_mustDescribe || _isHead || _hasPreconditions || _range.IsSuffix || _ranges is not null))
         {
-            var description = await parts.Fills.DescribeAsync(_path!, _key).WaitAsync(Aborted);
+            var description = await parts.Fills.DescribeAsync(_path!, _key, asker: _asker).WaitAsync(Aborted);
             _object = description.Entry;
             return description.Entry is not null || AnswerBroken(description.Outcome);
         }
@@ -420,7 +427,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private async Task<bool> RevalidateAsync(EdgeObject stale)
     {
         _asked = true;
-        var description = await parts.Fills.DescribeAsync(stale.Path, stale.Key, stale).WaitAsync(Aborted);
+        var description = await parts.Fills.DescribeAsync(stale.Path, stale.Key, stale, _asker).WaitAsync(Aborted);
         if (description.Entry is { } found)
         {
             _cache = found.Hash == stale.Hash ? CacheState.Revalidated : CacheState.Miss;
@@ -612,7 +619,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         Release();
         // What a closed range names is wanted; an open one is dropped more often than read to its end.
         var wanted = _range.IsOpen && _multipart is null ? 1 : (int)Math.Clamp(Chunk.IndexOf(_end - 1) - index, 0, Chunk.MaxRun - 1) + 1;
-        _lease = parts.Fills.JoinOrLead(new(_path!, _key, _object, index, wanted) { IsSequential = index > _firstChunk, IsRepeated = index < _counted, Refill = refill });
+        _lease = parts.Fills.JoinOrLead(new(_path!, _key, _object, index, wanted) { IsSequential = index > _firstChunk, IsRepeated = index < _counted, Refill = refill, Asker = _asker });
         if (_lease is null)
             return false;
         _counted = Math.Max(_counted, index + (_lease.Joined ? 1 : wanted));
@@ -633,7 +640,12 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         var headers = _response.Headers;
         parts.Fields.AddCommon(headers, _request.Headers);
         headers.ETag = known.ETag;
-        if (known.Freshness is { } freshness)
+        if (parts.Peer is not null)
+        {
+            PeerDoor.Describe(headers, known, parts.Time.GetUtcNow());
+            headers["Cache-Status"] = parts.Fields.CacheStatus(_cache, !_isHead, _collapsed);
+        }
+        else if (known.Freshness is { } freshness)
         {
             AddFreshness(freshness);
         }
@@ -692,7 +704,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         parts.Meter.Refused(verdict);
         if (parts.Options.TokenVerdictHeader)
             _response.Headers["Delivery-Token-Verdict"] = verdict.ToWire();
-        return Refuse(verdict == TokenVerdict.Expired ? StatusCodes.Status410Gone : StatusCodes.Status403Forbidden);
+        // "Gone" would be an answer to an edge whose clock is wrong.
+        return Refuse(verdict == TokenVerdict.Expired && parts.Peer is null ? StatusCodes.Status410Gone : StatusCodes.Status403Forbidden);
     }
 
     // RFC 6585 §4.
@@ -700,6 +713,14 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         _response.Headers.RetryAfter = _allowance.RetryAfterSeconds.ToString(CultureInfo.InvariantCulture);
         return Refuse(StatusCodes.Status429TooManyRequests);
+    }
+
+    // RFC 5842 §7.2: a loop needs no Retry-After; an edge that lags behind will catch up.
+    private bool RefusePeer(int status)
+    {
+        if (status == StatusCodes.Status503ServiceUnavailable)
+            _response.Headers.RetryAfter = parts.Fields.RetryAfter;
+        return Refuse(status);
     }
 
     private bool RefuseOverload()

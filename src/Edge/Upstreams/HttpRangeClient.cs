@@ -84,18 +84,18 @@ internal sealed class HttpRangeClient : IDisposable
 
     /// <summary>Asks for an object's metadata; null when there is no such object.</summary>
     /// <exception cref="UpstreamException">It fails, refuses, or contradicts itself.</exception>
-    public async ValueTask<HttpPart?> HeadAsync(string target, Action<HttpRequestMessage>? prepare, CancellationToken cancellationToken)
+    public async ValueTask<HttpPart?> HeadAsync(HttpQuestion question, CancellationToken cancellationToken)
     {
-        var response = await SendAsync(HttpMethod.Head, target, null, prepare, cancellationToken);
+        var response = await SendAsync(HttpMethod.Head, question, null, cancellationToken);
         var kept = false;
         try
         {
             // RFC 9110 §9.3.2: a server may leave out what it would have to work out; what is needed is then in the answer to a range.
             if (response.StatusCode is HttpStatusCode.MethodNotAllowed or HttpStatusCode.NotImplemented
                 || (response.StatusCode == HttpStatusCode.OK && !response.Content.Headers.NonValidated.Contains("Content-Length")))
-                return await OpenAsync(target, new(0, 1), null, null, prepare, cancellationToken);
+                return await OpenAsync(question with { IfRange = null, IsExpected = null }, new(0, 1), cancellationToken);
 
-            if (!IsThere(response, null))
+            if (!IsThere(question, response, null))
                 return null;
             if (response.StatusCode != HttpStatusCode.OK)
                 throw Contradictory($"It answered a HEAD with {(int)response.StatusCode}.");
@@ -111,39 +111,21 @@ internal sealed class HttpRangeClient : IDisposable
     }
 
     /// <summary>Opens a part of an object; null when there is no such object.</summary>
-    /// <param name="target">Path, and query if any, behind <see cref="Base"/>.</param>
-    /// <param name="range">What is wanted.</param>
-    /// <param name="ifRange">The strong entity-tag of the version that is expected; of another version the whole is sent, and its head says which (RFC 9110 §13.1.5).</param>
-    /// <param name="isExpected">Whether an answer is of the version that is expected; null when none is.</param>
-    /// <param name="prepare">Adds the caller's own headers.</param>
-    /// <param name="cancellationToken">Ends the wait for the answer's head.</param>
     /// <exception cref="UpstreamException">It fails, refuses, or contradicts itself.</exception>
-    public async ValueTask<HttpPart?> OpenAsync(
-        string target, ObjectRange range, string? ifRange, Func<HttpResponseMessage, long, bool>? isExpected, Action<HttpRequestMessage>? prepare, CancellationToken cancellationToken)
+    public async ValueTask<HttpPart?> OpenAsync(HttpQuestion question, ObjectRange range, CancellationToken cancellationToken)
     {
-        var response = await SendAsync(
-            HttpMethod.Get,
-            target,
-            request =>
-            {
-                var last = range.Length > long.MaxValue - range.Offset ? "" : (range.Offset + range.Length - 1).ToString(CultureInfo.InvariantCulture);
-                request.Headers.TryAddWithoutValidation("Range", string.Create(CultureInfo.InvariantCulture, $"bytes={range.Offset}-{last}"));
-                if (ifRange is not null)
-                    request.Headers.TryAddWithoutValidation("If-Range", ifRange);
-            },
-            prepare,
-            cancellationToken);
+        var response = await SendAsync(HttpMethod.Get, question, range, cancellationToken);
         var kept = false;
         try
         {
-            if (!IsThere(response, range))
+            if (!IsThere(question, response, range))
                 return null;
             if (response.Content.Headers.NonValidated.TryGetValues("Content-Type", out var type) && type.ToString().StartsWith("multipart/byteranges", StringComparison.OrdinalIgnoreCase))
                 throw Contradictory("It sent several ranges where one was asked for.");
             var (total, offset, length) = response.StatusCode switch
             {
                 HttpStatusCode.PartialContent => Part(response, range),
-                HttpStatusCode.OK => Whole(response, range, isExpected),
+                HttpStatusCode.OK => Whole(question, response, range),
                 _ => throw Contradictory($"It answered a range with {(int)response.StatusCode}."),
             };
             // The time for the head is over; what the body may take is for the reader to say.
@@ -163,15 +145,22 @@ internal sealed class HttpRangeClient : IDisposable
 
     public void Dispose() => _client.Dispose();
 
-    private async ValueTask<HttpResponseMessage> SendAsync(
-        HttpMethod method, string target, Action<HttpRequestMessage>? first, Action<HttpRequestMessage>? second, CancellationToken cancellationToken)
+    private async ValueTask<HttpResponseMessage> SendAsync(HttpMethod method, HttpQuestion question, ObjectRange? range, CancellationToken cancellationToken)
     {
         // As it was built, so that two readers of the same address cannot mean two objects.
-        var uri = new Uri(Base + target, new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true });
+        var uri = new Uri(Base + question.Target, new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true });
         using var request = new HttpRequestMessage(method, uri) { Version = _version, VersionPolicy = HttpVersionPolicy.RequestVersionOrLower };
         request.Headers.TryAddWithoutValidation("Accept-Encoding", "identity");
-        first?.Invoke(request);
-        second?.Invoke(request);
+        if (range is { } wanted)
+        {
+            var last = wanted.Length > long.MaxValue - wanted.Offset ? "" : (wanted.Offset + wanted.Length - 1).ToString(CultureInfo.InvariantCulture);
+            request.Headers.TryAddWithoutValidation("Range", string.Create(CultureInfo.InvariantCulture, $"bytes={wanted.Offset}-{last}"));
+            if (question.IfRange is not null)
+                request.Headers.TryAddWithoutValidation("If-Range", question.IfRange);
+        }
+
+        foreach (var (name, value) in question.Fields)
+            request.Headers.TryAddWithoutValidation(name, value);
         try
         {
             return await _client.SendAsync(request, cancellationToken);
@@ -196,9 +185,11 @@ internal sealed class HttpRangeClient : IDisposable
     }
 
     // False: no such object. What is neither that nor an answer to the question is thrown.
-    private bool IsThere(HttpResponseMessage response, ObjectRange? range)
+    private bool IsThere(HttpQuestion question, HttpResponseMessage response, ObjectRange? range)
     {
         var status = (int)response.StatusCode;
+        if (question.Judge?.Invoke(response) is { } refusal)
+            throw refusal;
         switch (status)
         {
             case 404 or 410:
@@ -244,14 +235,14 @@ internal sealed class HttpRangeClient : IDisposable
     }
 
     // RFC 9110 §14.2: a server may ignore Range.
-    private (long Total, long Offset, long Length) Whole(HttpResponseMessage response, ObjectRange range, Func<HttpResponseMessage, long, bool>? isExpected)
+    private (long Total, long Offset, long Length) Whole(HttpQuestion question, HttpResponseMessage response, ObjectRange range)
     {
         if (ContentLength(response) is not { } total)
             throw Contradictory("It sent the whole object where a part was asked for, and did not say how long that is.");
         if (range.Offset >= total)
             throw new UpstreamException(FillOutcome.PastEnd, _name, $"The object has {total} bytes, and byte {range.Offset} was asked for.");
         // Of another version than the expected one nobody reads the body: that it is there is the answer.
-        if (range.Offset > MaxSkippedBytes && isExpected?.Invoke(response, total) != false)
+        if (range.Offset > MaxSkippedBytes && question.IsExpected?.Invoke(response, total) != false)
             throw Contradictory($"It sent the whole object where a part from byte {range.Offset} was asked for; at most {MaxSkippedBytes} bytes are skipped.");
         return (total, range.Offset, Math.Min(range.Length, total - range.Offset));
     }
@@ -271,6 +262,23 @@ internal sealed class HttpRangeClient : IDisposable
 
     // What a stranger sent goes into the log in bounds.
     private static string Shown(string text) => text.Length <= 64 ? text : text[..64] + "…";
+}
+
+/// <summary>What is asked of an HTTP server.</summary>
+/// <param name="Target">Path, and query if any, behind <see cref="HttpRangeClient.Base"/>.</param>
+internal sealed record HttpQuestion(string Target)
+{
+    /// <summary>The asker's own fields.</summary>
+    public IReadOnlyList<(string Name, string Value)> Fields { get; init; } = [];
+
+    /// <summary>The strong entity-tag of the version that is expected; of another version the whole is sent, and its head says which (RFC 9110 §13.1.5).</summary>
+    public string? IfRange { get; init; }
+
+    /// <summary>Whether an answer of so many bytes is of the version that is expected; null when none is.</summary>
+    public Func<HttpResponseMessage, long, bool>? IsExpected { get; init; }
+
+    /// <summary>What an answer means beyond HTTP, before anything else is made of it; gives the failure that it stands for, or null.</summary>
+    public Func<HttpResponseMessage, UpstreamException?>? Judge { get; init; }
 }
 
 /// <summary>A part of an object as an HTTP server gave it.</summary>

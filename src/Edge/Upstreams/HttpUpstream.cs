@@ -8,34 +8,31 @@ namespace Delivery.Edge.Upstreams;
 /// Any HTTP origin that serves the public paths below its address. A version is its strong entity-tag, else its time of change and length; what has neither cannot be told from its
 /// successor, so it is refused, unless the name is a digest of the content.
 /// </summary>
-internal sealed class HttpUpstream(string name, string address, EdgeOptions options) : IUpstream, IAsyncDisposable
+internal sealed class HttpUpstream(string name, string address, EdgeOptions options, TimeProvider time) : IUpstream, IAsyncDisposable
 {
+    private const string ETagPrefix = "etag:";
+
     private readonly HttpRangeClient _client = new(name, address, options);
-    private readonly string _loop = options.EdgeId;
+    private readonly string _edgeId = options.EdgeId;
 
     public string Name { get; } = name;
 
     public async ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken)
     {
-        await using var part = await _client.HeadAsync(HttpRangeClient.Escape(query.Path), Prepare, cancellationToken);
-        return part is null ? null : Describe(query, part.Response, part.Total);
+        var asked = time.GetUtcNow();
+        await using var part = await _client.HeadAsync(Ask(query), cancellationToken);
+        return part is null ? null : Describe(query, part.Response, part.Total, asked);
     }
 
     public async ValueTask<UpstreamRead?> OpenAsync(UpstreamQuery query, ObjectRange range, CancellationToken cancellationToken)
     {
-        var part = await _client.OpenAsync(
-            HttpRangeClient.Escape(query.Path),
-            range,
-            // RFC 9110 §13.1.5: only a strong entity-tag; a time of change is strong under conditions that nobody can check here.
-            query.Expected?.Version is { } version && version.StartsWith(ETagPrefix, StringComparison.Ordinal) ? version[ETagPrefix.Length..] : null,
-            query.Expected is { } expected ? (response, total) => VersionOf(query, response, total) == expected.Version : null,
-            Prepare,
-            cancellationToken);
+        var asked = time.GetUtcNow();
+        var part = await _client.OpenAsync(Ask(query), range, cancellationToken);
         if (part is null)
             return null;
         try
         {
-            return new(this, Describe(query, part.Response, part.Total), part.Offset, part.Length, part.Content, part);
+            return new(this, Describe(query, part.Response, part.Total, asked), part.Offset, part.Length, part.Content, part);
         }
         catch
         {
@@ -50,17 +47,20 @@ internal sealed class HttpUpstream(string name, string address, EdgeOptions opti
         return ValueTask.CompletedTask;
     }
 
-    private const string ETagPrefix = "etag:";
+    private HttpQuestion Ask(UpstreamQuery query) => new(HttpRangeClient.Escape(query.Path))
+    {
+        Fields = [("CDN-Loop", query.LoopOf(_edgeId))],
+        // RFC 9110 §13.1.5: only a strong entity-tag; a time of change is strong under conditions that nobody can check here.
+        IfRange = query.Expected?.Version is { } version && version.StartsWith(ETagPrefix, StringComparison.Ordinal) ? version[ETagPrefix.Length..] : null,
+        IsExpected = query.Expected is { } expected ? (response, total) => VersionOf(query, response, total) == expected.Version : null,
+    };
 
-    // RFC 8586 §2: whoever gets its own name back is in a loop.
-    private void Prepare(HttpRequestMessage request) => request.Headers.TryAddWithoutValidation("CDN-Loop", _loop);
-
-    private UpstreamObject Describe(UpstreamQuery query, HttpResponseMessage response, long total)
+    private UpstreamObject Describe(UpstreamQuery query, HttpResponseMessage response, long total, DateTimeOffset asked)
     {
         var version = VersionOf(query, response, total)
             ?? throw new UpstreamException(FillOutcome.Uncacheable, Name, "It names neither an entity-tag nor a time of change, so two versions could not be told apart.");
         var info = new ObjectInfo(query.Key, total, version, HttpPart.Field(response, "Content-Type") ?? "", ReprDigest.Sha256(response), LastModified(response) ?? DateTimeOffset.UnixEpoch);
-        return new(info);
+        return new(info, OriginFreshness.Of(Name, response, asked, time.GetUtcNow()));
     }
 
     private static string? VersionOf(UpstreamQuery query, HttpResponseMessage response, long total)

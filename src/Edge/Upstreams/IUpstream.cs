@@ -28,12 +28,20 @@ internal interface IUpstream
 /// <param name="Sequence">The cache's control sequence when it was asked: a peer that has applied less must not answer.</param>
 internal sealed record UpstreamQuery(string Path, ObjectKey Key, long Sequence)
 {
-    /// <summary>Asked for another edge of this site: siblings are left out, so that two edges never wait for each other.</summary>
-    public bool ForSibling { get; init; }
+    /// <summary>For whom it is asked.</summary>
+    public Asker Asker { get; init; }
 
     /// <summary>The version that is expected, when one is known; the answer may still be another, and says so.</summary>
     public ObjectInfo? Expected { get; init; }
+
+    /// <summary><c>CDN-Loop</c> (RFC 8586 §2) with this edge's name behind those that the question has passed: whoever gets its own name back is in a loop.</summary>
+    public string LoopOf(string edgeId) => Asker.Loop is null ? edgeId : $"{Asker.Loop}, {edgeId}";
 }
+
+/// <summary>For whom upstream is asked; default: a listener of this edge.</summary>
+/// <param name="IsSibling">An edge of this site, whose own siblings are left out, so that two edges never wait for each other.</param>
+/// <param name="Loop">The <c>CDN-Loop</c> of its request; null when a listener asks.</param>
+internal readonly record struct Asker(bool IsSibling, string? Loop);
 
 /// <summary>What an upstream says of an object.</summary>
 /// <param name="Info">Length, version and type.</param>

@@ -1,5 +1,7 @@
 using Delivery.Edge.Fills;
+using Delivery.Edge.Peers;
 using Delivery.ObjectStore;
+using Delivery.TokenAuth;
 using Microsoft.Extensions.Logging;
 using Polly;
 using Polly.Retry;
@@ -19,7 +21,9 @@ internal sealed class UpstreamSet : IAsyncDisposable
     // Half of a network's usual hiccup; Polly spreads it, and doubles it for the second.
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
 
-    private readonly IReadOnlyList<UpstreamLink> _links;
+    private readonly IReadOnlyList<UpstreamLink> _upstreams;
+    private readonly SiblingRing? _ring;
+    private readonly int _ringIndex;
     private readonly EdgeOptions _options;
     private readonly TimeProvider _time;
     private readonly ResiliencePipeline _retries;
@@ -27,10 +31,22 @@ internal sealed class UpstreamSet : IAsyncDisposable
     private TaskCompletionSource? _idle;
     private int _asking;
 
-    public UpstreamSet(IReadOnlyList<IUpstream> upstreams, EdgeOptions options, TimeProvider time, ILogger log)
+    /// <param name="upstreams">In order of failover.</param>
+    /// <param name="siblings">The site's edges, asked before the upstream of the index; null when there are none.</param>
+    /// <param name="options">Time-outs, retries, hedging.</param>
+    /// <param name="time">The clock of all of them.</param>
+    /// <param name="log">Receives 1021 to 1023.</param>
+    public UpstreamSet(IReadOnlyList<IUpstream> upstreams, (int Index, IReadOnlyList<(string Id, IUpstream? Upstream)> Members)? siblings, EdgeOptions options, TimeProvider time, ILogger log)
     {
         (_options, _time) = (options, time);
-        _links = [.. upstreams.Select(u => new UpstreamLink(u, Meter, time, log))];
+        _upstreams = [.. upstreams.Select(Link)];
+        if (siblings is { } ring)
+        {
+            _ringIndex = ring.Index;
+            _ring = new([.. ring.Members.Select(m => new SiblingMember(m.Id, m.Upstream is { } upstream ? Link(upstream) : null))]);
+        }
+
+        Links = [.. _upstreams, .. _ring?.Members.Select(m => m.Link).OfType<UpstreamLink>() ?? []];
         var pipeline = new ResiliencePipelineBuilder { TimeProvider = time };
         if (options.UpstreamRetries > 0)
         {
@@ -52,27 +68,51 @@ internal sealed class UpstreamSet : IAsyncDisposable
         }
 
         _retries = pipeline.Build();
-        Meter.Watch(_links, Budget);
+        Meter.Watch(Links, Budget);
+
+        UpstreamLink Link(IUpstream upstream) => new(upstream, Meter, time, log);
     }
 
     /// <summary>The upstreams that the options name.</summary>
-    public static UpstreamSet Create(EdgeOptions options, IObjectStore? store, TimeProvider time, ILogger log) =>
-        new(
-            [.. options.Upstreams.Select<UpstreamOptions, IUpstream>(u => u.Kind switch
+    /// <param name="options">Validated.</param>
+    /// <param name="store">Of the upstream of kind Store.</param>
+    /// <param name="peerKeys">Signs what peers and siblings are asked.</param>
+    /// <param name="time">The clock of all of them.</param>
+    /// <param name="log">Receives 1021 to 1023.</param>
+    public static UpstreamSet Create(EdgeOptions options, IObjectStore? store, KeyRingFile? peerKeys, TimeProvider time, ILogger log)
+    {
+        var upstreams = new List<IUpstream>();
+        (int, IReadOnlyList<(string, IUpstream?)>)? siblings = null;
+        foreach (var one in options.Upstreams)
+        {
+            switch (one.Kind)
             {
-                UpstreamKind.Store => new StoreUpstream(u.CalledName, store!),
-                UpstreamKind.Http => new HttpUpstream(u.CalledName, u.Address!, options),
-                _ => throw new NotSupportedException(),
-            })],
-            options,
-            time,
-            log);
+                case UpstreamKind.Store:
+                    upstreams.Add(new StoreUpstream(one.CalledName, store!));
+                    break;
+                case UpstreamKind.Http:
+                    upstreams.Add(new HttpUpstream(one.CalledName, one.Address!, options, time));
+                    break;
+                case UpstreamKind.Peer:
+                    upstreams.Add(new PeerUpstream(one.CalledName, one.Address!, isSibling: false, options, peerKeys!, time));
+                    break;
+                case UpstreamKind.Siblings:
+                    siblings = (upstreams.Count, [.. one.Members.Select(m => (m.Id, m.Id == options.EdgeId
+                        ? null
+                        : (IUpstream?)new PeerUpstream($"{one.CalledName}/{m.Id}", m.Address, isSibling: true, options, peerKeys!, time)))]);
+                    break;
+            }
+        }
+
+        return new(upstreams, siblings, options, time, log);
+    }
 
     public RetryBudget Budget { get; } = new();
 
     public UpstreamMeter Meter { get; } = new();
 
-    public IReadOnlyList<UpstreamLink> Links => _links;
+    /// <summary>All upstreams, siblings last.</summary>
+    public IReadOnlyList<UpstreamLink> Links { get; }
 
     /// <summary>Requests to upstreams whose answer is awaited, those that lost a hedge included.</summary>
     public int Asking
@@ -83,6 +123,9 @@ internal sealed class UpstreamSet : IAsyncDisposable
                 return _asking;
         }
     }
+
+    /// <summary>Whether a sibling may be asked for an object, so that a question from a sibling must not wait for the answer.</summary>
+    public bool MayAskSibling(string path, Asker asker) => _ring is not null && !asker.IsSibling && _ring.HasOtherOwner(path);
 
     /// <summary>Reads an object's metadata; null when there is no such object.</summary>
     /// <exception cref="UpstreamException">No upstream answers.</exception>
@@ -155,7 +198,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
         }
 
         await idle;
-        foreach (var link in _links)
+        foreach (var link in Links)
         {
             if (link.Upstream is IAsyncDisposable owned)
                 await owned.DisposeAsync();
@@ -234,7 +277,18 @@ internal sealed class UpstreamSet : IAsyncDisposable
         }
     }
 
-    private List<UpstreamLink> OrderFor(UpstreamQuery query) => [.. _links];
+    private List<UpstreamLink> OrderFor(UpstreamQuery query)
+    {
+        var order = new List<UpstreamLink>(_upstreams.Count + 2);
+        for (var i = 0; i < _upstreams.Count; i++)
+        {
+            if (i == _ringIndex && !query.Asker.IsSibling)
+                _ring?.AddTo(order, query.Path);
+            order.Add(_upstreams[i]);
+        }
+
+        return order;
+    }
 
     private static bool TryEnterNext(List<UpstreamLink> order, ref int next, out UpstreamLink link, out BreakerPass pass)
     {
@@ -251,6 +305,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
 
     private bool TryHedge(List<UpstreamLink> order, ref int next, UpstreamLink slow, out UpstreamLink link, out BreakerPass pass)
     {
+        var before = next;
         if (!TryEnterNext(order, ref next, out link, out pass))
         {
             if (!slow.Breaker.TryEnter(out pass))
@@ -264,7 +319,9 @@ internal sealed class UpstreamSet : IAsyncDisposable
             return true;
         }
 
+        // Not asked, so still there to be asked when the first fails.
         link.Breaker.Forgotten(pass);
+        next = before;
         return false;
     }
 
