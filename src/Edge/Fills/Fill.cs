@@ -16,7 +16,8 @@ namespace Delivery.Edge.Fills;
 internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long firstChunk, int run)
 {
     private readonly Lock _gate = new();
-    private TaskCompletionSource? _progress;
+    // By what they wait for: a crowd of readers wants the same few positions, and is woken when they have landed, not with every piece from upstream.
+    private readonly SortedDictionary<long, TaskCompletionSource> _waiting = [];
     private long _landed;
     private volatile FillOutcome _outcome;
     private volatile EdgeObject? _entry = known;
@@ -54,6 +55,9 @@ internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long f
     /// <summary>Readers who joined before the object was known; guarded by the table's lock.</summary>
     public int UncountedJoins { get; set; }
 
+    /// <summary>Who gave the body that is read, or that broke off; the fill's own task alone looks at it.</summary>
+    public IUpstream? ReadFrom { get; set; }
+
     /// <summary>Buffers reserved for the run, before it starts.</summary>
     public int Reserved { get; set; }
 
@@ -68,42 +72,60 @@ internal sealed class Fill(string path, ObjectKey key, EdgeObject? known, long f
     /// <summary>Returns when more than <paramref name="position"/> bytes of the run have landed or the fill has ended.</summary>
     public Task WaitAsync(long position, CancellationToken cancellationToken)
     {
-        TaskCompletionSource progress;
+        TaskCompletionSource? landed;
         lock (_gate)
         {
             if (_landed > position || _outcome != FillOutcome.Running)
                 return Task.CompletedTask;
-            progress = _progress ??= new(TaskCreationOptions.RunContinuationsAsynchronously);
+            if (!_waiting.TryGetValue(position, out landed))
+                _waiting.Add(position, landed = new(TaskCreationOptions.RunContinuationsAsynchronously));
         }
 
-        return progress.Task.WaitAsync(cancellationToken);
+        return landed.Task.WaitAsync(cancellationToken);
     }
 
     public void Opened(EdgeObject entry) => _entry = entry;
 
     public void Land(int bytes)
     {
-        TaskCompletionSource? progress;
-        lock (_gate)
+        while (TakeLanded(bytes) is { } waiting)
         {
-            // The bytes are in the buffer before the count says so; readers look at the count first.
-            Volatile.Write(ref _landed, _landed + bytes);
-            (progress, _progress) = (_progress, null);
+            waiting.SetResult();
+            bytes = 0;
         }
-
-        progress?.TrySetResult();
     }
 
     public void End(FillOutcome outcome)
     {
-        TaskCompletionSource? progress;
+        TaskCompletionSource[] waiting;
         lock (_gate)
         {
             _outcome = outcome;
-            (progress, _progress) = (_progress, null);
+            waiting = [.. _waiting.Values];
+            _waiting.Clear();
         }
 
-        progress?.TrySetResult();
+        foreach (var one in waiting)
+            one.SetResult();
+    }
+
+    // The next who has what it waits for.
+    private TaskCompletionSource? TakeLanded(int bytes)
+    {
+        lock (_gate)
+        {
+            // The bytes are in the buffer before the count says so; readers look at the count first.
+            Volatile.Write(ref _landed, _landed + bytes);
+            foreach (var (position, waiting) in _waiting)
+            {
+                if (position >= _landed)
+                    return null;
+                _waiting.Remove(position);
+                return waiting;
+            }
+
+            return null;
+        }
     }
 }
 
@@ -117,6 +139,9 @@ internal sealed class FillChunk(Fill fill, int ordinal)
     public long Index => Fill.FirstChunk + Ordinal;
 
     public ChunkBuffer? Buffer { get; set; }
+
+    /// <summary>Whether a reader has asked for it, or come to it; guarded by the table's lock.</summary>
+    public bool IsNeeded { get; set; }
 
     /// <summary>The table's own reference and one per lease; at 0 the buffer goes back.</summary>
     public int References { get; set; }

@@ -61,7 +61,7 @@ internal sealed partial class FillTable(
                 // different when it looks at the lease's entry, and plans anew.
                 present.References++;
                 lease = new(this, present, joined: true);
-                fill = demand.IsRepeated ? null : CountJoin(present.Fill, chunk);
+                fill = demand.IsRepeated ? null : CountJoin(present);
             }
             else
             {
@@ -89,7 +89,10 @@ internal sealed partial class FillTable(
         {
             if (!known.ReadAhead.Reach(chunk, out var isLast))
                 return false;
-            meter.Missed(known.ChunkLength(chunk));
+            if (_chunks.TryGetValue((known.Path, known.Generation, chunk, upstreams.MayAskSibling(known.Path, default)), out var running))
+                Need(running, known);
+            else
+                meter.Missed(known.ChunkLength(chunk));
             next = isLast ? LeadAhead(known) : null;
         }
 
@@ -158,7 +161,7 @@ internal sealed partial class FillTable(
         if (known is null ? objects.TryFind(path, time.GetUtcNow(), out _) : !demand.Refill && known.IsIn(cache, chunk))
             return null;
         if (known is not null && !demand.IsRepeated)
-            CountRead(known, chunk, wanted);
+            known.ReadAhead.Read(wanted);
         var length = Missing(path, generation, waits, known, chunk, known?.ReadAhead.Run(chunk, wanted, demand.IsSequential) ?? wanted);
         var reserved = buffers.TryReserve(length);
         var fill = new Fill(path, key, known, chunk, Math.Max(1, reserved))
@@ -166,7 +169,11 @@ internal sealed partial class FillTable(
             Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = demand.Refill, Wanted = wanted, Asker = demand.Asker, WaitsForSibling = waits,
         };
         Register(fill);
-        known?.ReadAhead.Filled(chunk, wanted, fill.Chunks.Length);
+        if (known is null)
+            return fill;
+        known.ReadAhead.Filled(chunk, wanted, fill.Chunks.Length);
+        for (var i = 0; i < wanted && i < fill.Chunks.Length; i++)
+            Need(fill.Chunks[i], known);
         return fill;
     }
 
@@ -211,29 +218,28 @@ internal sealed partial class FillTable(
     }
 
     // Gives the next run's fill, when this reader is the one who has come to the end of what was read ahead.
-    private Fill? CountJoin(Fill fill, long chunk)
+    private Fill? CountJoin(FillChunk chunk)
     {
-        if (fill.Entry is not { } entry)
+        if (chunk.Fill.Entry is not { } entry)
         {
-            fill.UncountedJoins++;
+            chunk.Fill.UncountedJoins++;
             return null;
         }
 
-        if (!entry.ReadAhead.Reach(chunk, out var isLast))
-        {
-            CountRead(entry, chunk, 1);
-            return null;
-        }
-
-        meter.Missed(entry.ChunkLength(chunk));
-        return isLast ? LeadAhead(entry) : null;
+        Need(chunk, entry);
+        if (entry.ReadAhead.Reach(chunk.Index, out var isLast))
+            return isLast ? LeadAhead(entry) : null;
+        entry.ReadAhead.Read(1);
+        return null;
     }
 
-    private void CountRead(EdgeObject entry, long chunk, int count)
+    // For the amplification: each chunk that is filled counts once as missed, when somebody first needs it.
+    private void Need(FillChunk chunk, EdgeObject entry)
     {
-        entry.ReadAhead.Read(count);
-        for (var i = 0; i < count; i++)
-            meter.Missed(entry.ChunkLength(chunk + i));
+        if (chunk.IsNeeded)
+            return;
+        chunk.IsNeeded = true;
+        meter.Missed(entry.ChunkLength(chunk.Index));
     }
 
     private bool IsWanted(EdgeObject entry, long chunk) => chunk < Chunk.CountOf(entry.Length) && !entry.IsIn(cache, chunk);
@@ -284,12 +290,14 @@ internal sealed partial class FillTable(
         var known = fill.Entry;
         var begin = fill.FirstChunk * Chunk.SizeBytes + fill.Landed;
         var range = new ObjectRange(begin, (long)fill.Chunks.Length * Chunk.SizeBytes - fill.Landed);
-        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info, Asker = fill.Asker }, range, deadline);
+        await using var read = await upstreams.OpenAsync(new(fill.Path, fill.Key, fill.Sequence) { Expected = known?.Info, Asker = fill.Asker, Broke = fill.ReadFrom }, range, deadline);
         if (read is null)
         {
             objects.Add(EdgeObject.Absent(fill.Path, fill.Key, fill.Generation, time.GetUtcNow() + options.AbsentTtl));
             return FillOutcome.Absent;
         }
+
+        fill.ReadFrom = read.Upstream;
 
         // 2b. Upstream's truth is checked before a byte of it is shown.
         if (known is not null && !known.IsSameVersion(read.Object.Info))
@@ -337,9 +345,9 @@ internal sealed partial class FillTable(
         lock (_gate)
         {
             var wanted = (int)Math.Min(fill.Wanted, Chunk.CountOf(entry.Length) - fill.FirstChunk);
-            CountRead(entry, fill.FirstChunk, wanted);
-            entry.ReadAhead.Read(fill.UncountedJoins);
-            meter.Missed((long)fill.UncountedJoins * entry.ChunkLength(fill.FirstChunk));
+            entry.ReadAhead.Read(wanted + fill.UncountedJoins);
+            for (var i = 0; i < wanted && i < fill.Chunks.Length; i++)
+                Need(fill.Chunks[i], entry);
             entry.ReadAhead.Filled(fill.FirstChunk, wanted, wanted);
             fill.Opened(entry);
         }

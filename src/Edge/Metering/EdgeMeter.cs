@@ -55,8 +55,8 @@ internal sealed class EdgeMeter : IDisposable
             return;
         _meter.CreateObservableCounter("delivery.edge.fills", () => Measure(_fills, i => [new("outcome", Label(FillOutcomes[i]))]), "{fill}", "Fills that ended, by outcome.");
         _meter.CreateObservableCounter("delivery.edge.filled", () => Volatile.Read(ref _filledBytes), "By", "Body bytes read from upstream.");
-        _meter.CreateObservableCounter("delivery.edge.missed", () => Volatile.Read(ref _missedBytes), "By", "Bytes of the chunks that requests needed and the cache had not; filled over missed: amplification.");
-        _meter.CreateObservableGauge("delivery.edge.amplification", () => Amplification, "1", "Bytes read from upstream over bytes that requests missed, since the start; bounded at 1.5.");
+        _meter.CreateObservableCounter("delivery.edge.missed", () => Volatile.Read(ref _missedBytes), "By", "Bytes of the chunks that requests needed and the cache had not, each fill of one counted once.");
+        _meter.CreateObservableGauge("delivery.edge.amplification", () => Amplification, "1", "Bytes read from upstream over bytes missed, since the start.");
     }
 
     public long SentBytes => Volatile.Read(ref _sentBytes);

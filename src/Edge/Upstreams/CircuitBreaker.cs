@@ -38,6 +38,7 @@ internal sealed class CircuitBreaker(TimeProvider time)
     private int _count;
     private bool _trying;
     private long _openedAt;
+    private string? _lastBadObject;
 
     /// <summary>Called after each change, outside of any lock.</summary>
     public Action<BreakerState>? Changed { private get; init; }
@@ -52,7 +53,9 @@ internal sealed class CircuitBreaker(TimeProvider time)
     }
 
     /// <summary>Whether the upstream may be asked now. True obliges the caller to say how it ended.</summary>
-    public bool TryEnter(out BreakerPass pass)
+    /// <param name="pass">Given back with that.</param>
+    /// <param name="path">The object that it is asked for.</param>
+    public bool TryEnter(out BreakerPass pass, string path = "")
     {
         var before = BreakerState.Closed;
         lock (_gate)
@@ -60,7 +63,7 @@ internal sealed class CircuitBreaker(TimeProvider time)
             before = _state;
             if (_state == BreakerState.Open && time.GetElapsedTime(_openedAt) >= OpenFor)
                 MoveTo(BreakerState.HalfOpen);
-            pass = new(_epoch);
+            pass = new(_epoch, path);
             if (_state == BreakerState.Open || (_state == BreakerState.HalfOpen && _trying))
                 return false;
             _trying = true;
@@ -79,6 +82,7 @@ internal sealed class CircuitBreaker(TimeProvider time)
             if (pass.Epoch != _epoch)
                 return;
             _trying = false;
+            _lastBadObject = null;
             if (_state == BreakerState.Closed)
             {
                 _count = 0;
@@ -93,13 +97,20 @@ internal sealed class CircuitBreaker(TimeProvider time)
         Changed?.Invoke(BreakerState.Closed);
     }
 
-    public void Failed(BreakerPass pass)
+    /// <param name="pass">What let the caller in.</param>
+    /// <param name="mayBeTheObject">
+    /// It may be one object that is bad, and not the upstream: such a failure counts once for an object, or five listeners of one bad file would keep all others from theirs.
+    /// </param>
+    public void Failed(BreakerPass pass, bool mayBeTheObject = false)
     {
         lock (_gate)
         {
             if (pass.Epoch != _epoch)
                 return;
             _trying = false;
+            if (mayBeTheObject && pass.Path == _lastBadObject)
+                return;
+            _lastBadObject = mayBeTheObject ? pass.Path : null;
             if (_state == BreakerState.Closed && ++_count < FailuresToOpen)
                 return;
             MoveTo(BreakerState.Open);
@@ -126,5 +137,5 @@ internal sealed class CircuitBreaker(TimeProvider time)
     }
 }
 
-/// <summary>Leave to ask an upstream once.</summary>
-internal readonly record struct BreakerPass(int Epoch);
+/// <summary>Leave to ask an upstream once, for one object.</summary>
+internal readonly record struct BreakerPass(int Epoch, string Path);

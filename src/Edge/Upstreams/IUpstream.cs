@@ -34,6 +34,9 @@ internal sealed record UpstreamQuery(string Path, ObjectKey Key, long Sequence)
     /// <summary>The version that is expected, when one is known; the answer may still be another, and says so.</summary>
     public ObjectInfo? Expected { get; init; }
 
+    /// <summary>Whose body has just broken off: asked last.</summary>
+    public IUpstream? Broke { get; init; }
+
     /// <summary><c>CDN-Loop</c> (RFC 8586 §2) with this edge's name behind those that the question has passed: whoever gets its own name back is in a loop.</summary>
     public string LoopOf(string edgeId) => Asker.Loop is null ? edgeId : $"{Asker.Loop}, {edgeId}";
 }

@@ -42,7 +42,7 @@ internal sealed partial class UpstreamLink
                 break;
             case FillOutcome.Unavailable or FillOutcome.TimedOut or FillOutcome.Denied or FillOutcome.Truncated or FillOutcome.Contradictory:
                 _lastFailure = failure.Length > 0 ? $"{outcome}: {failure}" : $"{outcome}";
-                Breaker.Failed(pass);
+                Breaker.Failed(pass, mayBeTheObject: outcome is FillOutcome.Denied or FillOutcome.Truncated or FillOutcome.Contradictory);
                 break;
             default:
                 // Whatever else it says, it says it rightly: absent, past the end, another version, not to be cached, not yet there.

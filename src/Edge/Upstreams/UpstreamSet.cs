@@ -238,7 +238,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
                 // 1. Somebody to ask.
                 if (running.Count == 0)
                 {
-                    if (!TryEnterNext(order, ref next, out var link, out var pass))
+                    if (!TryEnterNext(order, ref next, query.Path, out var link, out var pass))
                         throw Failed(failure, canRetry);
                     running.Add(Start(link, pass, ask, hedges: false, cancellationToken));
                 }
@@ -247,7 +247,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
                 if (await FirstEndAsync(running, mayHedge) is not { } ended)
                 {
                     mayHedge = false;
-                    if (TryHedge(order, ref next, running[0].Link, out var second, out var pass))
+                    if (TryHedge(order, ref next, query.Path, running[0].Link, out var second, out var pass))
                         running.Add(Start(second, pass, ask, hedges: true, cancellationToken));
                     continue;
                 }
@@ -287,15 +287,21 @@ internal sealed class UpstreamSet : IAsyncDisposable
             order.Add(_upstreams[i]);
         }
 
+        if (query.Broke is { } broke && order.FindIndex(link => link.Upstream == broke) is >= 0 and var index)
+        {
+            order.Add(order[index]);
+            order.RemoveAt(index);
+        }
+
         return order;
     }
 
-    private static bool TryEnterNext(List<UpstreamLink> order, ref int next, out UpstreamLink link, out BreakerPass pass)
+    private static bool TryEnterNext(List<UpstreamLink> order, ref int next, string path, out UpstreamLink link, out BreakerPass pass)
     {
         while (next < order.Count)
         {
             link = order[next++];
-            if (link.Breaker.TryEnter(out pass))
+            if (link.Breaker.TryEnter(out pass, path))
                 return true;
         }
 
@@ -303,12 +309,12 @@ internal sealed class UpstreamSet : IAsyncDisposable
         return false;
     }
 
-    private bool TryHedge(List<UpstreamLink> order, ref int next, UpstreamLink slow, out UpstreamLink link, out BreakerPass pass)
+    private bool TryHedge(List<UpstreamLink> order, ref int next, string path, UpstreamLink slow, out UpstreamLink link, out BreakerPass pass)
     {
         var before = next;
-        if (!TryEnterNext(order, ref next, out link, out pass))
+        if (!TryEnterNext(order, ref next, path, out link, out pass))
         {
-            if (!slow.Breaker.TryEnter(out pass))
+            if (!slow.Breaker.TryEnter(out pass, path))
                 return false;
             link = slow;
         }

@@ -23,6 +23,17 @@ public sealed class CircuitBreakerTests
     }
 
     [Fact]
+    public void OneBadObject_CountsOnce_AndFiveOpen()
+    {
+        for (var i = 0; i < 20; i++)
+            FailWith("/audio/bad");
+        Assert.Equal(BreakerState.Closed, _breaker.State);
+        foreach (var other in new[] { "/audio/b", "/audio/c", "/audio/d", "/audio/e" })
+            FailWith(other);
+        Assert.Equal(BreakerState.Open, _breaker.State);
+    }
+
+    [Fact]
     public void HalfOpen_LetsOneTrialInAtATime()
     {
         Open();
@@ -98,7 +109,13 @@ public sealed class CircuitBreakerTests
         _time.Advance(CircuitBreaker.OpenFor);
     }
 
-    private void Fail(int times) => Times(times, _breaker.Failed);
+    private void FailWith(string path)
+    {
+        Assert.True(_breaker.TryEnter(out var pass, path));
+        _breaker.Failed(pass, mayBeTheObject: true);
+    }
+
+    private void Fail(int times) => Times(times, pass => _breaker.Failed(pass));
 
     private void Succeed(int times) => Times(times, _breaker.Succeeded);
 

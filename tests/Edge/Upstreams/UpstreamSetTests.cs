@@ -165,13 +165,21 @@ public sealed class UpstreamSetTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task BodyThatBroke_IsTakenUpFromTheOtherUpstreamFirst()
+    {
+        await using var read = await _set.OpenAsync(Query with { Broke = _first }, new(0, 10), CancellationToken.None);
+        Assert.Same(_second, read!.Upstream);
+        Assert.Equal(0, _first.Asked);
+    }
+
+    [Fact]
     public async Task BodiesThatBreak_OpenTheBreaker_ThoughEachHeadWasGood()
     {
         _first.BodyBytes = 999;
         for (var i = 0; i < 5; i++)
         {
             Assert.Equal(BreakerState.Closed, _set.Links[0].Breaker.State);
-            await using var read = await OpenAsync();
+            await using var read = await _set.OpenAsync(Query with { Path = $"/audio/{i}" }, new(0, ScriptedUpstream.Length), CancellationToken.None);
             Assert.Same(_first, read!.Upstream);
             await read.Content.CopyToAsync(Stream.Null);
         }
