@@ -258,3 +258,39 @@ turned() { # round names…
   all=("$@")
   for ((i = 0; i < ${#all[@]}; i++)); do printf '%s ' "${all[(i + round) % ${#all[@]}]}"; done
 }
+
+# --- the load tool and its scripted origin (bench/Load) ---
+load_program=$root/artifacts/bin/Load/release/Delivery.Bench.Load.dll
+build_load() {
+  if [ ! -e "$load_program" ] || [ -n "$(find "$root/bench/Load" "$root/src/TokenAuth" -name '*.cs*' -newer "$load_program" -not -path '*/obj/*' -print -quit)" ]; then
+    say "building the load tool"
+    dotnet build "$root/bench/Load/Load.csproj" -c Release -v q -nodeReuse:false -clp:NoSummary >&2
+  fi
+}
+load() { taskset -c $core_load dotnet "$load_program" "$@"; }
+
+# The origin shares the load's core. Sets origin; $edge_upstream is http unless EDGE_UPSTREAM=store.
+start_origin() { # bytes [delay-ms] [bytes-per-second]
+  edge_upstream=${EDGE_UPSTREAM:-http}
+  origin=127.0.0.1:$port
+  taskset -c $core_load dotnet "$load_program" origin --listen "$origin" --bytes "$1" --delay-ms "${2:-0}" --bytes-per-second "${3:-0}" >"$work/origin.log" 2>&1 &
+  helpers+=($!)
+  listening "$port" $! origin
+}
+
+origin_of() { [ "$1" = edge ] && [ "$edge_upstream" = store ] || echo "$origin"; } # nothing when the edge reads its store
+
+# With EDGE_UPSTREAM=store: the object where the edge finds it.
+store_object() { # path bytes
+  [ "$edge_upstream" = store ] || return 0
+  mkdir -p "$work/store$(dirname "$1")"
+  dotnet "$load_program" object --path "$1" --bytes "$2" >"$work/store$1"
+}
+
+server_pids() { { echo "${server[$1]}"; pgrep -P "${server[$1]}" || true; } | paste -sd,; }
+
+hex() { head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+
+# The median over rounds of one field in files of one JSON object a line.
+field() { jq -r ".$2 // empty" "$1" | median; } # file field
+span() { jq -r ".$2 // empty" "$1" | sort -n | sed -n '1p;$p' | paste -sd' ' | awk '{printf "%.1f – %.1f", $1, $2}'; }
