@@ -7,11 +7,19 @@ namespace Delivery.Bench.Load;
 
 /// <summary>
 /// What real players send for one file (measured: librespot, ffmpeg, Chromium, GStreamer), on one cold object each. Bytes count as taken when the player's own code has read them; its receive
-/// buffer is small, so that "dropped after 200 KB" is nearly true on loopback, and a player stays <c>--hold-ms</c> on a connection that it no longer reads before it drops it.
+/// buffer is small and its segments are Ethernet's, so that "dropped after 200 KB" is nearly true on loopback, and a player stays <c>--hold-ms</c> on a connection that it no longer reads before it drops it.
 /// </summary>
 internal static class Players
 {
     private const int ReceiveBufferBytes = 8 * 1024; // The kernel doubles it.
+
+    /// <summary>
+    /// Loopback's own segments are 64 KiB, and Linux sizes a sender's buffer by its window in segments: the edge would hand 3 MB to the kernel before it noticed that nobody reads.
+    /// </summary>
+    private const int SegmentBytes = 1460;
+
+    private const int IpProtoTcp = 6;
+    private const int TcpMaxSegment = 2; // TCP_MAXSEG, tcp(7)
     private const int FirstBytes = 64 * 1024;
     private const int NextBytes = 256 * 1024;
     private const int DroppedAfter = 200_000;
@@ -140,6 +148,7 @@ internal static class Players
         private Socket Connect()
         {
             var socket = new Socket(target.Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true, ReceiveBufferSize = ReceiveBufferBytes, ReceiveTimeout = 30_000 };
+            socket.SetRawSocketOption(IpProtoTcp, TcpMaxSegment, BitConverter.GetBytes(SegmentBytes));
             socket.Connect(target.Address);
             return socket;
         }

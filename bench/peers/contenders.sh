@@ -88,18 +88,19 @@ stop_contender() {
   unset "server[$1]"
   child=$(pgrep -P "$pid" || true)
   kill "$pid" 2>/dev/null || true
-  for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  for _ in $(seq 20); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
   kill -9 "$pid" $child 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   rm -rf "${work:?}/$1"
 }
 
+# EDGE_CONFIG='{"limits": {…}}' adds to the edge's configuration. Loopback is exempt from its limits by default: what counting costs it there is not measured, as the peers count nothing.
 # EDGE_UPSTREAM=http (default) fills from the origin; =store from a folder that the caller has filled ($work/store), where the origin sees nothing.
 start_edge() {
   local upstreams='[{"kind":"store"}]'
   mkdir -p "$work/store"
   [ "${edge_upstream:-http}" = http ] && upstreams='[{"kind":"http","address":"http://'$origin'"}]'
-  jq -n --argjson upstreams "$upstreams" --argjson extra "${edge_extra:-{\}}" '{edge: ({upstreams: $upstreams} + $extra)}' >"$work/edge.config"
+  jq -n --argjson upstreams "$upstreams" --argjson extra "${EDGE_CONFIG:-{\}}" '{edge: ({upstreams: $upstreams} + $extra)}' >"$work/edge.config"
   # The shell script in front of the program must not be measured: ask it for the line that the program prints; exec keeps the id.
   taskset -c $core_server "$root/delivery" edge --json --config "$work/edge.config" --store "$work/store" --keys "$work/keys.json" --host 127.0.0.1 \
     --port "${plain_port[edge]}" --tls-port "${tls_port[edge]}" --admin-port "$edge_admin_port" --certificate "$work/cert.pem" --certificate-key "$work/key.pem" \
