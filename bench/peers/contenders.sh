@@ -97,12 +97,14 @@ stop_contender() {
 # EDGE_CONFIG='{"limits": {…}}' adds to the edge's configuration. Loopback is exempt from its limits by default: what counting costs it there is not measured, as the peers count nothing.
 # EDGE_UPSTREAM=http (default) fills from the origin; =store from a folder that the caller has filled ($work/store), where the origin sees nothing.
 start_edge() {
-  local upstreams='[{"kind":"store"}]'
-  mkdir -p "$work/store"
-  [ "${edge_upstream:-http}" = http ] && upstreams='[{"kind":"http","address":"http://'$origin'"}]'
+  local upstreams='[{"kind":"http","address":"http://'$origin'"}]' store=()
+  if [ "${edge_upstream:-http}" = store ]; then
+    mkdir -p "$work/store"
+    upstreams='[{"kind":"store"}]' store=(--store "$work/store")
+  fi
   jq -n --argjson upstreams "$upstreams" --argjson extra "${EDGE_CONFIG:-{\}}" '{edge: ({upstreams: $upstreams} + $extra)}' >"$work/edge.config"
   # The shell script in front of the program must not be measured: ask it for the line that the program prints; exec keeps the id.
-  taskset -c $core_server "$root/delivery" edge --json --config "$work/edge.config" --store "$work/store" --keys "$work/keys.json" --host 127.0.0.1 \
+  taskset -c $core_server "$root/delivery" edge --json --config "$work/edge.config" "${store[@]}" --keys "$work/keys.json" --host 127.0.0.1 \
     --port "${plain_port[edge]}" --tls-port "${tls_port[edge]}" --admin-port "$edge_admin_port" --certificate "$work/cert.pem" --certificate-key "$work/key.pem" \
     >"$work/edge.json" 2>"$work/edge.log" &
   server[edge]=$!
