@@ -36,7 +36,7 @@ internal static class HotRange
         var idle = new Stack<int>(Enumerable.Range(0, connections));
         var arrivals = new Queue<long>();
         var arrived = new long[connections];
-        var (latency, late) = (new Samples(), new Samples());
+        var (latency, late) = (new Samples(1 << 20), new Samples(1 << 20));
         var (answered, busy) = (0L, 0);
 
         cpu.Start();

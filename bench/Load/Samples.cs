@@ -3,9 +3,9 @@ using System.Diagnostics;
 namespace Delivery.Bench.Load;
 
 /// <summary>Times, and what is said of them: milliseconds.</summary>
-internal sealed class Samples
+internal sealed class Samples(int capacity = 16)
 {
-    private readonly List<double> _milliseconds = [];
+    private readonly List<double> _milliseconds = new(capacity);
     private bool _sorted;
 
     public int Count => _milliseconds.Count;

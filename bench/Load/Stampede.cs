@@ -41,9 +41,11 @@ internal static class Stampede
         origin.Reset();
         GC.Collect();
         cpu.Start();
+        var own = Environment.CpuUsage.TotalTime;
         var before = listeners.Sum(listener => listener.Bytes);
         var (started, ended) = Fire(epoll, target, listeners, isWhole, path, range, deadline);
         report["serverCpuMs"] = cpu.Milliseconds;
+        report["loadBusyPercent"] = Math.Round((Environment.CpuUsage.TotalTime - own) / Stopwatch.GetElapsedTime(started, ended) * 100);
 
         var (first, all) = (new Samples(), new Samples());
         for (var i = 0; i < count; i++)

@@ -9,6 +9,7 @@
 #            cannot be turned off. No TLS in Debian's.
 #   ats      Traffic Server, one net thread, RAM cache; the check in its Lua plugin, the same file as nginx's. A range of a cold object is not cached by it: it is warmed by a
 #            full GET. Its own url_sig plugin does MD5 and SHA-1 alone and uri_signing takes JSON web tokens: neither is this work.
+# Where there is an init system, Debian's packages start their services when they are installed: stop and disable them (Traffic Server takes port 8080), they are not used here.
 # The caller sets root, self, work (a temp folder) and origin (host:port). Ports are from $PEERS_PORT on.
 
 port=${PEERS_PORT:-19000}
@@ -20,12 +21,20 @@ declare -A tls_port=([edge]=$((port + 11)) [nginx]=$((port + 12)) [ats]=$((port 
 edge_admin_port=$((port + 21))
 declare -A server=()
 helpers=()
-vmods=$(echo /usr/lib/*/varnish/vmods)
 
-need_peers() {
-  need "it compares the edge with its peers" nginx=nginx /usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua /usr/share/lua/5.1/resty/core.lua=lua-resty-core \
-    varnishd=varnish "$vmods/libvmod_digest.so=varnish-vmod-digest" traffic_server=trafficserver /usr/lib/trafficserver/modules/tslua.so=trafficserver \
-    wrk=wrk openssl=openssl curl=curl jq=jq taskset=util-linux pgrep=procps
+need_peers() { # names…
+  local name packages=(openssl=openssl curl=curl jq=jq taskset=util-linux pgrep=procps)
+  for name in "$@"; do
+    case $name in
+      edge) need_sdk ;;
+      nginx) packages+=(nginx=nginx /usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua /usr/share/lua/5.1/resty/core.lua=lua-resty-core) ;;
+      varnish) packages+=(varnishd=varnish "$(echo /usr/lib/*-linux-gnu)/varnish/vmods/libvmod_digest.so=varnish-vmod-digest") ;;
+      ats) packages+=(traffic_server=trafficserver /usr/lib/trafficserver/modules/tslua.so=trafficserver) ;;
+      wrk) packages+=(wrk=wrk) ;;
+      *) say "no such contender: $name (edge nginx varnish ats)"; return 2 ;;
+    esac
+  done
+  need "it compares the edge with its peers" "${packages[@]}"
 }
 
 end_peers() {
@@ -36,8 +45,9 @@ end_peers() {
   rm -rf "$work"
 }
 
-# The key is text: Varnish's strings end at a zero byte.
+# Builds what is to be run, so that nothing is built while something is measured. The key is text: Varnish's strings end at a zero byte.
 begin_peers() {
+  "$root/delivery" keys --help >/dev/null
   key=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
   printf '{"keys": {"": "%s"}, "signing": ""}' "$(printf %s "$key" | base64 -w0)" >"$work/keys.json"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
@@ -106,10 +116,10 @@ start_edge() {
   # The shell script in front of the program must not be measured: ask it for the line that the program prints; exec keeps the id.
   taskset -c $core_server "$root/delivery" edge --json --config "$work/edge.config" "${store[@]}" --keys "$work/keys.json" --host 127.0.0.1 \
     --port "${plain_port[edge]}" --tls-port "${tls_port[edge]}" --admin-port "$edge_admin_port" --certificate "$work/cert.pem" --certificate-key "$work/key.pem" \
-    >"$work/edge.json" 2>"$work/edge.log" &
+    >"$work/edge.ready" 2>"$work/edge.log" &
   server[edge]=$!
   for _ in $(seq 1200); do
-    [ -s "$work/edge.json" ] && return 0
+    [ -s "$work/edge.ready" ] && return 0
     kill -0 "${server[edge]}" 2>/dev/null || break
     sleep 0.1
   done
@@ -252,7 +262,7 @@ ticks() {
   echo "$total"
 }
 
-median() { sort -n | awk '{v[NR] = $1} END {if (NR) print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+median() { sort -n | awk '{v[NR] = $1} END {if (NR) printf "%.10g\n", (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
 
 # The names, in an order that turns with the round: a drift of the machine hits all.
 turned() { # round names…
