@@ -113,6 +113,7 @@ start_edge() {
     upstreams='[{"kind":"store"}]' store=(--store "$work/store")
   fi
   jq -n --argjson upstreams "$upstreams" --argjson extra "${EDGE_CONFIG:-{\}}" '{edge: ({upstreams: $upstreams} + $extra)}' >"$work/edge.config"
+  rm -f "$work/edge.ready"
   # The shell script in front of the program must not be measured: ask it for the line that the program prints; exec keeps the id.
   taskset -c $core_server "$root/delivery" edge --json --config "$work/edge.config" "${store[@]}" --keys "$work/keys.json" --host 127.0.0.1 \
     --port "${plain_port[edge]}" --tls-port "${tls_port[edge]}" --admin-port "$edge_admin_port" --certificate "$work/cert.pem" --certificate-key "$work/key.pem" \
