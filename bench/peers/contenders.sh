@@ -20,7 +20,7 @@ declare -A plain_port=([edge]=$((port + 1)) [nginx]=$((port + 2)) [varnish]=$((p
 declare -A tls_port=([edge]=$((port + 11)) [nginx]=$((port + 12)) [ats]=$((port + 14)))
 edge_admin_port=$((port + 21))
 declare -A server=()
-helpers=()
+others=()
 
 need_peers() { # names…
   local name packages=(openssl=openssl curl=curl jq=jq taskset=util-linux pgrep=procps)
@@ -40,7 +40,7 @@ need_peers() { # names…
 end_peers() {
   local name
   for name in "${!server[@]}"; do stop_contender "$name"; done
-  for name in "${helpers[@]}"; do kill "$name" 2>/dev/null || true; done
+  for name in "${others[@]}"; do kill "$name" 2>/dev/null || true; done
   wait 2>/dev/null || true
   rm -rf "$work"
 }
@@ -288,7 +288,7 @@ start_origin() { # bytes [delay-ms] [bytes-per-second]
   edge_upstream=${EDGE_UPSTREAM:-http}
   origin=127.0.0.1:$port
   taskset -c $core_load dotnet "$load_program" origin --listen "$origin" --bytes "$1" --delay-ms "${2:-0}" --bytes-per-second "${3:-0}" >"$work/origin.log" 2>&1 &
-  helpers+=($!)
+  others+=($!)
   listening "$port" $! origin
 }
 
