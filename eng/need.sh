@@ -1,5 +1,5 @@
 # Sourced by ./delivery and ./test: installs Debian packages that are missing, or says which they are.
-# Usage: need "why, in a few words" command=package [command=package …]
+# Usage: need "why, in a few words" command=package [command=package …]; a name that starts with / is a file (of a package that has no command).
 
 say() { printf '%s: %s\n' "$self" "$*" >&2; }
 
@@ -7,7 +7,7 @@ need() {
   local why=$1 pair missing=() as_root=()
   shift
   for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair#*=}")
+    [ -e "${pair%%=*}" ] && [[ $pair = /* ]] || command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} -eq 0 ] && return 0
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
