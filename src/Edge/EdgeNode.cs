@@ -211,7 +211,11 @@ public sealed partial class EdgeNode : IAsyncDisposable
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(configure);
         if (http3)
             UseQuic(builder.WebHost);
-        builder.Services.Configure<SocketTransportOptions>(sockets => sockets.UnsafePreferInlineScheduling = options.InlineScheduling);
+        builder.Services.Configure<SocketTransportOptions>(sockets =>
+        {
+            sockets.UnsafePreferInlineScheduling = options.InlineScheduling;
+            sockets.CreateBoundListenSocket = KestrelSetup.Bind;
+        });
         return builder.Build();
     }
 

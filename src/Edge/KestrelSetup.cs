@@ -1,10 +1,13 @@
 using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using System.Text;
 using Delivery.Edge.Connections;
 using Delivery.Edge.Tls;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace Delivery.Edge;
 
@@ -26,6 +29,10 @@ internal static class KestrelSetup
     // A response's flush waits while more than this is unsent; with flushes of one chunk (128 KiB) a slow client holds at most one chunk and
     // this. A 64 KiB range with its headers stays below, so the most common response never waits.
     private const int MaxUnsentBytes = 128 * 1024;
+
+    // The kernel lets a fast connection's send buffer grow to megabytes. What lies there when a player drops an open range was fetched for nobody, so a socket takes no more than this
+    // beyond what is on its way to the client.
+    private const int MaxUnsentInKernelBytes = 256 * 1024;
 
     /// <summary>Where listeners connect.</summary>
     public static void Configure(KestrelServerOptions kestrel, EdgeOptions options, ConnectionGuards guards)
@@ -59,6 +66,16 @@ internal static class KestrelSetup
             if (options.PeerTls)
                 listen.UseHttps(Tls(options, guards.Certificates!));
         });
+    }
+
+    /// <summary>Kestrel's own socket, with TCP_NOTSENT_LOWAT (tcp(7)) where there is one; accepted sockets inherit it.</summary>
+    public static Socket Bind(EndPoint endpoint)
+    {
+        const int TcpNotSentLowat = 25;
+        var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endpoint);
+        if (OperatingSystem.IsLinux() && endpoint is IPEndPoint)
+            socket.SetRawSocketOption((int)SocketOptionLevel.Tcp, TcpNotSentLowat, MemoryMarshal.AsBytes([MaxUnsentInKernelBytes]));
+        return socket;
     }
 
     private static void Limit(KestrelServerOptions kestrel, EdgeOptions options)

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using System.Text;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
@@ -309,6 +310,31 @@ public sealed class FillTests
         Assert.Equal(old[..(1000 + rest.Length)], body.Concat(rest));
         await edge.SettledAsync();
         Assert.Equal(0, edge.Node.Parts.Cache.Hot.Admitted);
+    }
+
+    [Fact]
+    public async Task ReaderWhoStandsStill_LeavesLittleUnsentInTheKernel()
+    {
+        await using var edge = await EdgeFixture.StartAsync();
+        var content = EdgeFixture.Bytes(64 * Chunk.SizeBytes);
+        var path = await edge.AddFileAsync(content);
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { ReceiveBufferSize = 65_536 };
+        await socket.ConnectAsync(edge.Node.Address.Host, edge.Node.Address.Port);
+        await socket.SendAsync(Encoding.ASCII.GetBytes($"GET {edge.Sign(path)} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-\r\n\r\n"));
+        // A while of reading, in which the kernel would let the connection's buffer grow.
+        var buffer = new byte[4096];
+        for (var read = 0; read < 2_000_000;)
+            read += await socket.ReceiveAsync(buffer);
+        long filled;
+        do
+        {
+            filled = edge.Store.BytesRead;
+            await Task.Delay(100);
+            await edge.SettledAsync();
+        }
+        while (filled != edge.Store.BytesRead);
+        // What the client has not taken: its own buffer, the kernel's bound, Kestrel's, the chunk in hand, and one run ahead.
+        Assert.InRange(filled, 2_000_000, 2_000_000 + 4 * 65_536 + 256 * 1024 + 2 * Chunk.SizeBytes + Chunk.MaxRun * Chunk.SizeBytes);
     }
 
     [Theory]
