@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Delivery.Cli.CommandLine;
 using Delivery.Cli.Roles;
 using Delivery.Edge;
+using Delivery.Edge.Limits;
 using Delivery.Origin;
 using Delivery.Transcoder;
 
@@ -49,6 +50,27 @@ public sealed class RoleSettingsTests : IDisposable
     [Fact]
     public void MissingFile_IsAnEnvironmentError() =>
         Assert.Equal(ExitCode.Environment, Assert.Throws<CliException>(() => RoleSettings.Read<EdgeOptions>("edge", Path.Combine(_folder.Path, "none"), [])).ExitCode);
+
+    [Fact]
+    public void Defaults_GiveWayToTheFile_AndGroupsAreRead()
+    {
+        var file = _folder.File("c.json", """{ "edge": { "absentTtl": "00:00:07", "limits": { "clientRequestsPerSecond": 5, "exemptNetworks": [] }, "certificates": [{ "hosts": ["a.example"], "certificatePath": "c", "keyPath": "k" }] } }""");
+
+        var options = RoleSettings.Read<EdgeOptions>("edge", file, [], Flags(("AbsentTtl", "00:00:01"), ("UnreadyDelay", "00:00:05")));
+
+        Assert.Equal((TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(5)), (options.AbsentTtl, options.UnreadyDelay));
+        Assert.Equal((5, 50), (options.Limits.ClientRequestsPerSecond, options.Limits.SessionRequestsPerSecond));
+        Assert.Empty(options.Limits.ExemptNetworks);
+        Assert.Equal("a.example", Assert.Single(options.Certificates).Hosts[0]);
+    }
+
+    [Fact]
+    public void EveryLimit_IsDocumented()
+    {
+        var page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "configuration.md"));
+
+        Assert.All(typeof(LimitOptions).GetProperties(), property => Assert.Contains($"`Limits.{property.Name}`", page, StringComparison.Ordinal));
+    }
 
     [Theory]
     [InlineData(typeof(EdgeOptions))]
