@@ -148,6 +148,7 @@ public sealed class HttpEdgeTests : IAsyncLifetime
         {
             using var response = await GetAsync($"/audio/{i}.ogg");
             Assert.Equal(HttpStatusCode.ServiceUnavailable, response.StatusCode);
+            Assert.Equal("1", EdgeFixture.Header(response, "Retry-After"));
         }
 
         Assert.Equal(BreakerState.Open, Link.Breaker.State);
