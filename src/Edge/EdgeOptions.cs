@@ -240,6 +240,7 @@ public sealed record EdgeOptions
         Check(PeerKeyRingPath is null || KeyRingPath.Length == 0 || Path.GetFullPath(PeerKeyRingPath) != Path.GetFullPath(KeyRingPath),
             "PeerKeyRingPath: another file than KeyRingPath, or every listener's URL would open the peer port");
         Check(PeerKeyRingPath is null || EdgeId != DefaultEdgeId, $"EdgeId '{EdgeId}': a name of its own where edges ask each other, or each takes the next for itself");
+        Check(PeerKeyRingPath is null || Mode == EdgeMode.Audio, "PeerKeyRingPath: not in http mode, which has no peers");
         Check(!PeerTls || CertificatePath is not null, "PeerTls: needs CertificatePath and CertificateKeyPath");
         errors.AddRange(UpstreamOptions.Validate(this));
         var ports = new List<int> { Port, AdminPort };

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json.Nodes;
 using Delivery.Cli.CommandLine;
 using Delivery.Edge;
+using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
 using Delivery.TokenAuth;
 
@@ -16,11 +17,13 @@ internal static class EdgeCommand
     public static Command Create(GlobalOptions options, TextWriter output, TextWriter error)
     {
         var config = new Option<string?>("--config") { Description = "JSON file; its section \"edge\" holds the options.", HelpName = "FILE" };
-        var store = new Option<string>("--store") { Description = "The object store's folder.", HelpName = "DIR", Required = true };
+        var store = new Option<string?>("--store") { Description = "The object store's folder; not needed where no upstream is a store.", HelpName = "DIR" };
         var host = new Option<string?>("--host") { Description = "Address to listen on; default: every address.", HelpName = "ADDRESS" };
         var port = new Option<int?>("--port") { Description = "Plaintext port; default 8080, 0 takes any free one.", HelpName = "N" };
         var adminPort = new Option<int?>("--admin-port") { Description = "Admin port on loopback; default 8081.", HelpName = "N" };
         var tlsPort = new Option<int?>("--tls-port") { Description = "TLS port; default 8443; open when there is a certificate.", HelpName = "N" };
+        var peerPort = new Option<int?>("--peer-port") { Description = "Port for other edges; default 8082; open when there are peer keys.", HelpName = "N" };
+        var peerKeys = new Option<string?>("--peer-keys") { Description = "Key ring that edges know each other by; not the listeners'.", HelpName = "FILE" };
         var certificate = new Option<string?>("--certificate") { Description = "PEM file: certificate and chain.", HelpName = "FILE" };
         var certificateKey = new Option<string?>("--certificate-key") { Description = "PEM file: its private key.", HelpName = "FILE" };
         var cache = new Option<string?>("--cache") { Description = "Folder of the disk tier, on a local SSD; default: RAM only.", HelpName = "DIR" };
@@ -28,7 +31,7 @@ internal static class EdgeCommand
         var verbose = new Option<bool>("--verbose") { Description = "Log what the server does, not only what goes wrong." };
         var command = new Command("edge", "Run one edge. Every option of docs/configuration.md can stand in --config or in DELIVERY_EDGE_… variables.")
         {
-            config, store, host, port, adminPort, tlsPort, certificate, certificateKey, cache, cacheBytes, verbose,
+            config, store, host, port, adminPort, tlsPort, peerPort, peerKeys, certificate, certificateKey, cache, cacheBytes, verbose,
         };
         command.Run(options, output, error, async (parsed, context, cancellationToken) =>
         {
@@ -38,23 +41,28 @@ internal static class EdgeCommand
                 [nameof(EdgeOptions.Port)] = parsed.GetValue(port),
                 [nameof(EdgeOptions.AdminPort)] = parsed.GetValue(adminPort),
                 [nameof(EdgeOptions.TlsPort)] = parsed.GetValue(tlsPort),
+                [nameof(EdgeOptions.PeerPort)] = parsed.GetValue(peerPort),
+                [nameof(EdgeOptions.PeerKeyRingPath)] = parsed.GetValue(peerKeys),
                 [nameof(EdgeOptions.CertificatePath)] = parsed.GetValue(certificate),
                 [nameof(EdgeOptions.CertificateKeyPath)] = parsed.GetValue(certificateKey),
                 [nameof(EdgeOptions.CacheFolder)] = parsed.GetValue(cache),
                 [nameof(EdgeOptions.DiskTierBytes)] = parsed.GetValue(cacheBytes),
                 [nameof(EdgeOptions.KeyRingPath)] = parsed.GetValue(options.Keys) ?? Environment.GetEnvironmentVariable("DELIVERY_KEYS"),
             }, new Dictionary<string, JsonNode?> { [nameof(EdgeOptions.UnreadyDelay)] = UnreadyDelay });
+            var needsStore = settings.Upstreams.Any(upstream => upstream.Kind == UpstreamKind.Store);
+            if (needsStore != parsed.GetValue(store) is not null)
+                throw new CliException(ExitCode.Usage, needsStore ? "--store is missing: an upstream is the object store" : "--store is given, and no upstream is of kind Store");
             if (settings.InlineScheduling)
                 RunRequestsOnSocketThreads();
             using var log = ServerLog.Create(parsed.GetValue(verbose));
             try
             {
-                await using var edge = await EdgeNode.StartAsync(settings, FileStore.Open(parsed.GetRequiredValue(store)), log, TimeProvider.System, cancellationToken);
-                var line = new EdgeLine(Base(edge.Address), edge.TlsAddress is { } tls ? Base(tls) : null, Base(edge.AdminAddress));
+                await using var edge = await EdgeNode.StartAsync(settings, parsed.GetValue(store) is { } folder ? FileStore.Open(folder) : null, log, TimeProvider.System, cancellationToken);
+                var line = new EdgeLine(Base(edge.Address), edge.TlsAddress is { } tls ? Base(tls) : null, Base(edge.AdminAddress), edge.PeerAddress is { } peers ? Base(peers) : null);
                 if (context.Json)
                     context.WriteJson(line, CliJson.Default.EdgeLine);
                 else
-                    context.Output.WriteLine($"edge  {line.Edge}{(line.Tls is null ? "" : $"  {line.Tls}")}  (admin {line.EdgeAdmin})");
+                    context.Output.WriteLine($"edge  {line.Edge}{(line.Tls is null ? "" : $"  {line.Tls}")}  (admin {line.EdgeAdmin}{(line.Peers is null ? "" : $", peers {line.Peers}")})");
                 context.Output.Flush();
                 await Stopped(cancellationToken);
                 return ExitCode.Ok;
@@ -87,7 +95,7 @@ internal static class EdgeCommand
 }
 
 /// <summary>The first line of <c>delivery edge --json</c>.</summary>
-internal sealed record EdgeLine(string Edge, string? Tls, string EdgeAdmin)
+internal sealed record EdgeLine(string Edge, string? Tls, string EdgeAdmin, string? Peers)
 {
     public bool Ready { get; } = true;
 }

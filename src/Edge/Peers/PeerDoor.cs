@@ -44,7 +44,7 @@ internal sealed class PeerDoor(EdgeOptions options, ChunkCache cache)
     {
         var info = known.Info!;
         headers[PeerFields.ObjectVersion] = Base64Url.EncodeToString(Encoding.UTF8.GetBytes(info.Version));
-        // As the store has it: the asking edge makes of it what this one did.
+        // As a listener is told it, which the asking edge makes of it as well.
         headers.ContentType = known.ContentType;
         headers.LastModified = info.LastModified.ToString("R", CultureInfo.InvariantCulture);
         if (info.Sha256 is { } sha256)

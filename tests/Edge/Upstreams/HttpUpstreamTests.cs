@@ -449,6 +449,28 @@ public sealed class HttpUpstreamTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task HedgedRead_GivesTheLosersConnectionUp()
+    {
+        for (var i = 0; i < FirstByteTimes.MinSamples; i++)
+        {
+            await using var read = await OpenAsync(i, 10);
+            await ReadAsync(read!);
+        }
+
+        var asked = 0;
+        _origin.Script = (_, answer) => Interlocked.Increment(ref asked) == 1 ? answer with { BeforeHead = new TaskCompletionSource().Task } : answer;
+        var opening = OpenAsync(7, 1000).AsTask();
+        // Its deadline, and the moment for the second question.
+        await Poll.UntilAsync(() => _time.Waiting == 2 && Volatile.Read(ref asked) == 1);
+        _time.Advance(FirstByteTimes.Floor);
+        await using (var hedged = await opening)
+            Assert.Equal(Part(7, 1000), await ReadAsync(hedged!));
+        Assert.Equal((1, 1), (_set.Meter.HedgesSent, _set.Meter.HedgesWon));
+        await Poll.UntilAsync(() => _set.Asking == 0 && _set.Links[0].InFlight == 0 && _origin.OpenConnections == 1);
+        Assert.Equal(1, _set.Meter.Requests("http", FillOutcome.Running));
+    }
+
+    [Fact]
     public async Task CallersCancellation_IsTheirs_AndNoFailureOfTheUpstream()
     {
         _origin.Script = (_, answer) => answer with { BeforeHead = new TaskCompletionSource().Task };
