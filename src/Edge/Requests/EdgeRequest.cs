@@ -67,6 +67,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     private MultipartBody? _multipart;
     private bool _hasPreconditions;
     private bool _mustDescribe;
+    private bool _mustValidate;
     private bool _asked;
     private bool _failedToAsk;
     private bool _recalled;
@@ -104,7 +105,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
         _started = parts.Time.GetTimestamp();
-        _isHead = _hasPreconditions = _mustDescribe = _asked = _failedToAsk = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
+        _isHead = _hasPreconditions = _mustDescribe = _mustValidate = _asked = _failedToAsk = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
         _asker = default;
         _object = null;
@@ -259,7 +260,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             return AnswerAbsent();
 
         // Null for audio that is named by its content, which is all there is in the hot path.
-        if (known.Freshness is { } freshness && !_asked && !IsFreshEnough(known, freshness))
+        _mustValidate = known.Freshness is { } freshness && !_asked && !IsFreshEnough(known, freshness);
+        if (_mustValidate)
             return Plan.Ask;
 
         var verdict = _hasPreconditions ? Preconditions.Evaluate(_request.Headers, known.ETag) : PreconditionVerdict.Proceed;
@@ -381,9 +383,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
 
         if (!_allowance.TryMiss())
             return RefuseOverload();
-        if (_object is { Freshness: not null } stale && !_asked)
-            return await RevalidateAsync(stale);
         _asked = true;
+        if (_mustValidate)
+            return await RevalidateAsync(_object!);
         if (_cache is CacheState.None or CacheState.Hit)
             _cache = CacheState.Miss;
 
@@ -429,7 +431,6 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     // RFC 9111 §4.3: the same version is refreshed, another takes its place. RFC 5861 §4: what cannot be asked about is served as it is, for a while.
     private async Task<bool> RevalidateAsync(EdgeObject stale)
     {
-        _asked = true;
         var description = await parts.Fills.DescribeAsync(stale.Path, stale.Key, stale, _asker).WaitAsync(Aborted);
         if (description.Entry is { } found)
         {

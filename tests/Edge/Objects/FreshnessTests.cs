@@ -25,6 +25,19 @@ public sealed class FreshnessTests
     }
 
     [Fact]
+    public async Task FreshObject_WithAPartMissing_AsksForThatPartAlone()
+    {
+        await using var edge = await StartAsync();
+        using (var head = await edge.GetAsync(Path, "bytes=0-9"))
+            Assert.Equal(Old[..10], await head.Content.ReadAsByteArrayAsync());
+        await edge.SettledAsync();
+        using var tail = await edge.GetAsync(Path, $"bytes={2 * Chunk.SizeBytes}-");
+        Assert.Equal("delivery-edge; fwd=partial; stored", EdgeFixture.Header(tail, "Cache-Status"));
+        Assert.Equal(Old[(2 * Chunk.SizeBytes)..], await tail.Content.ReadAsByteArrayAsync());
+        Assert.Equal(0, edge.Store.Finds);
+    }
+
+    [Fact]
     public async Task UrlThatExpiresSooner_BoundsMaxAge()
     {
         await using var edge = await StartAsync();
