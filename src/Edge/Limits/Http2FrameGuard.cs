@@ -9,9 +9,9 @@ namespace Delivery.Edge.Limits;
 /// <summary>
 /// Bounds what a client may make an HTTP/2 connection do without asking for anything: streams it resets (CVE-2023-44487), and PING, SETTINGS, PRIORITY, CONTINUATION, DATA and unknown frames.
 /// Kestrel bounds streams that are reset and not over yet; streams that are over at once, as hits are, it does not count. Reads the 9 bytes before each frame as they pass; beyond a
-/// bound the connection is aborted, as a GOAWAY would have to be written between Kestrel's own frames.
+/// bound the connection is aborted, as a GOAWAY would have to be written between Kestrel's own frames. Also has <see cref="StalledStreams"/> look after the connection.
 /// </summary>
-internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, TimeProvider time)
+internal sealed class Http2FrameGuard(LimitOptions options, StalledStreams stalled, LimitMeter meter, TimeProvider time)
 {
     private readonly LimitOptions _options = options;
     private readonly LimitMeter _meter = meter;
@@ -20,10 +20,24 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
     /// <summary>The connection's way, after TLS.</summary>
     public ConnectionDelegate Then(ConnectionDelegate next) => connection =>
     {
-        if (connection.Features.Get<ITlsApplicationProtocolFeature>() is { } negotiated && negotiated.ApplicationProtocol.Span.SequenceEqual("h2"u8))
-            connection.Transport = new GuardedTransport(new FrameReader(connection, this), connection.Transport.Output);
-        return next(connection);
+        var isHttp2 = connection.Features.Get<ITlsApplicationProtocolFeature>() is { } negotiated && negotiated.ApplicationProtocol.Span.SequenceEqual("h2"u8);
+        return isHttp2 ? GuardAsync(connection, next) : next(connection);
     };
+
+    private async Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
+    {
+        connection.Transport = new GuardedTransport(new FrameReader(connection, this), connection.Transport.Output);
+        var streams = stalled.Open();
+        connection.Features.Set(streams);
+        try
+        {
+            await next(connection);
+        }
+        finally
+        {
+            stalled.Close(streams);
+        }
+    }
 
     private sealed class GuardedTransport(PipeReader input, PipeWriter output) : IDuplexPipe
     {

@@ -147,6 +147,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         finally
         {
             Release();
+            if (_sender.Started)
+                _allowance.HandedOver();
         }
     }
 
@@ -171,7 +173,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             _response.Headers.Connection = "close";
         // An edge stands for all of its listeners, so no rate of one client holds it.
         _client = parts.Peer is null ? _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress : null;
-        return _allowance.TryEnter(_client, _started) || RefuseRate();
+        return _allowance.TryEnter(_features, _client, _started) || RefuseRate();
     }
 
     // 1. Limit: a place among the requests in work. The answers above take none: they wait for nothing and hold nothing.
@@ -601,7 +603,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         SeeFirstByte();
         _allowance.Sent(_sender.UnflushedBytes);
-        if (await _sender.FlushAsync())
+        var taken = await _sender.FlushAsync();
+        _allowance.Taken();
+        if (taken)
             return true;
         _clientLeft = true;
         return false;
