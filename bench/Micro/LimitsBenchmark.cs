@@ -2,7 +2,6 @@ using System.Net;
 using BenchmarkDotNet.Attributes;
 using Delivery.Edge;
 using Delivery.Edge.Limits;
-using Microsoft.AspNetCore.Http.Features;
 
 namespace Delivery.Bench;
 
@@ -17,7 +16,6 @@ public class LimitsBenchmark
     private readonly EdgeLimits _limits = new(new() { Limits = new() { ClientRequestsPerSecond = 1_000_000, ClientBytesPerSecond = 1L << 40 } }, TimeProvider.System);
     private readonly Allowance _allowance;
     private readonly IPAddress _client = IPAddress.Parse("198.51.100.7");
-    private readonly FeatureCollection _features = new();
     private ulong _now = RateTable.Units(TimeSpan.FromSeconds(1000));
     private ulong _key;
 
@@ -41,7 +39,7 @@ public class LimitsBenchmark
     [Benchmark(Description = "All limits of one hit")]
     public bool Hit()
     {
-        var passed = _allowance.TryEnter(_features, _client, TimeProvider.System.GetTimestamp()) && _allowance.TryStart();
+        var passed = _allowance.TryEnter(_client, TimeProvider.System.GetTimestamp()) && _allowance.TryStart();
         _allowance.EndMiss();
         _allowance.Sent(65_536);
         _allowance.Taken();

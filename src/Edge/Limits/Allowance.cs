@@ -21,19 +21,22 @@ internal sealed class Allowance(EdgeLimits limits)
     /// <summary>How long to wait, after a refusal by rate: whole seconds, 1 or more.</summary>
     public long RetryAfterSeconds { get; private set; }
 
-    /// <summary>Step 1: the client's rates.</summary>
+    /// <summary>Lets <see cref="StalledStreams"/> look after the request, where its connection is HTTP/2.</summary>
     /// <param name="features">The request's; the same object for each request of a connection or of a pooled stream.</param>
+    public void Attach(IFeatureCollection features)
+    {
+        if (ReferenceEquals(features, _features))
+            return;
+        _features = features;
+        features.Get<ConnectionStreams>()?.Add(this);
+    }
+
+    /// <summary>Step 1: the client's rates.</summary>
     /// <param name="client">The connection's client; the same object for each of its requests.</param>
     /// <param name="timestamp">When the request began.</param>
-    public bool TryEnter(IFeatureCollection features, IPAddress? client, long timestamp)
+    public bool TryEnter(IPAddress? client, long timestamp)
     {
         _tokens = null;
-        if (!ReferenceEquals(features, _features))
-        {
-            _features = features;
-            features.Get<ConnectionStreams>()?.Add(this);
-        }
-
         if (!ReferenceEquals(client, _address))
         {
             _address = client;

@@ -103,6 +103,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _request = features.Get<IHttpRequestFeature>()!;
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
+        _allowance.Attach(features);
         _started = parts.Time.GetTimestamp();
         _isHead = _hasPreconditions = _mustDescribe = _asked = _failedToAsk = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
@@ -173,7 +174,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
             _response.Headers.Connection = "close";
         // An edge stands for all of its listeners, so no rate of one client holds it.
         _client = parts.Peer is null ? _features.Get<IHttpConnectionFeature>()?.RemoteIpAddress : null;
-        return _allowance.TryEnter(_features, _client, _started) || RefuseRate();
+        return _allowance.TryEnter(_client, _started) || RefuseRate();
     }
 
     // 1. Limit: a place among the requests in work. The answers above take none: they wait for nothing and hold nothing.

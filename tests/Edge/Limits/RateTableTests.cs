@@ -138,8 +138,9 @@ public sealed class RateTableTests
         {
             for (var i = 0; i < 1000; i++)
             {
+                allowance.Attach(features);
                 var now = TimeProvider.System.GetTimestamp();
-                Assert.True(allowance.TryEnter(features, client, now) && allowance.TryUse(new() { SessionId = Sessions[i % Sessions.Length] }, "expires=1&sig=abc", now) && allowance.TryStart() && allowance.TryMiss());
+                Assert.True(allowance.TryEnter(client, now) && allowance.TryUse(new() { SessionId = Sessions[i % Sessions.Length] }, "expires=1&sig=abc", now) && allowance.TryStart() && allowance.TryMiss());
                 allowance.EndMiss();
                 allowance.Sent(4096);
                 allowance.Taken();
