@@ -18,7 +18,7 @@ internal sealed partial class ConnectionGuards : IDisposable
     public ConnectionGuards(EdgeOptions options, EdgeLimits limits, TimeProvider time, ILogger log)
     {
         _connections = limits.Connections;
-        _frames = new(options.Limits, limits.Meter, time);
+        _frames = new(options.Limits, limits.Streams, limits.Meter, time);
         if (options.ProxyProtocolNetworks.Count > 0)
             _proxy = new(NetworkList.Parse(options.ProxyProtocolNetworks), options.RequestHeadersTimeout, limits.Meter, time, log);
         if (options.CertificatePath is null)

@@ -1,11 +1,13 @@
 using System.Net;
 using Delivery.TokenAuth;
+using Microsoft.AspNetCore.Http.Features;
 
 namespace Delivery.Edge.Limits;
 
 /// <summary>What one request has of the node's limits. Kept with its request object, so that a connection's client is worked out once.</summary>
 internal sealed class Allowance(EdgeLimits limits)
 {
+    private IFeatureCollection? _features;
     private IPAddress? _address;
     private bool _isHeld;
     private ulong _client;
@@ -13,9 +15,21 @@ internal sealed class Allowance(EdgeLimits limits)
     private ulong _token;
     private bool _inWork;
     private bool _isMiss;
+    private long _handedOver;
+    private int _handedBytes;
 
     /// <summary>How long to wait, after a refusal by rate: whole seconds, 1 or more.</summary>
     public long RetryAfterSeconds { get; private set; }
+
+    /// <summary>Lets <see cref="StalledStreams"/> look after the request, where its connection is HTTP/2.</summary>
+    /// <param name="features">The request's; the same object for each request of a connection or of a pooled stream.</param>
+    public void Attach(IFeatureCollection features)
+    {
+        if (ReferenceEquals(features, _features))
+            return;
+        _features = features;
+        features.Get<ConnectionStreams>()?.Add(this);
+    }
 
     /// <summary>Step 1: the client's rates.</summary>
     /// <param name="client">The connection's client; the same object for each of its requests.</param>
@@ -78,9 +92,11 @@ internal sealed class Allowance(EdgeLimits limits)
         limits.EndMiss();
     }
 
-    /// <summary>Counts body bytes as they are handed to the socket.</summary>
+    /// <summary>Counts body bytes as they are handed over. From here the client is waited for, until <see cref="Taken"/>.</summary>
     public void Sent(int bytes)
     {
+        _handedBytes = bytes;
+        HandedOver();
         if (!_isHeld || bytes == 0)
             return;
         var now = limits.Now();
@@ -88,9 +104,27 @@ internal sealed class Allowance(EdgeLimits limits)
         _tokens?.Charge(_token, now, bytes);
     }
 
+    /// <summary>The client took what it was handed: what comes next is not its fault.</summary>
+    public void Taken() => Volatile.Write(ref _handedOver, 0);
+
+    /// <summary>All is handed over: until <see cref="End"/>, the client is waited for.</summary>
+    public void HandedOver() => Volatile.Write(ref _handedOver, Environment.TickCount64);
+
+    /// <summary>Whether the client has been waited for longer than the grace and the lowest rate allow.</summary>
+    public bool HasWaited(long now, TimeSpan grace, int bytesPerSecond) =>
+        Volatile.Read(ref _handedOver) is > 0 and var since && now - since > grace.TotalMilliseconds + _handedBytes * 1000L / bytesPerSecond;
+
+    /// <summary>Resets the stream, whose buffer is free then.</summary>
+    public void Reset()
+    {
+        Taken();
+        _features?.Get<IHttpRequestLifetimeFeature>()?.Abort();
+    }
+
     /// <summary>Gives its places back.</summary>
     public void End()
     {
+        Taken();
         EndMiss();
         if (!_inWork)
             return;

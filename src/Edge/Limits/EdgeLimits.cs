@@ -27,6 +27,7 @@ internal sealed class EdgeLimits : IDisposable
         Exempt = NetworkList.Parse(_options.ExemptNetworks);
         Meter = new(this);
         Connections = new(_options.ConnectionsPerClient, Exempt, Meter);
+        Streams = new(options, Meter);
 
         RateTable? Table(int requests, long bytes) => requests == 0 && bytes == 0 ? null : new(cells, requests, bytes, _options.BurstTime);
     }
@@ -34,6 +35,8 @@ internal sealed class EdgeLimits : IDisposable
     public LimitMeter Meter { get; }
 
     public ClientConnections Connections { get; }
+
+    public StalledStreams Streams { get; }
 
     /// <summary>Networks that no rate holds.</summary>
     public NetworkList Exempt { get; }
@@ -71,7 +74,11 @@ internal sealed class EdgeLimits : IDisposable
 
     public void EndMiss() => Interlocked.Decrement(ref _misses);
 
-    public void Dispose() => Meter.Dispose();
+    public void Dispose()
+    {
+        Streams.Dispose();
+        Meter.Dispose();
+    }
 
     private static bool TryStart(ref long count, int max)
     {

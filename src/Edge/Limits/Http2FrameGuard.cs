@@ -7,11 +7,11 @@ using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 namespace Delivery.Edge.Limits;
 
 /// <summary>
-/// Bounds what a client may make an HTTP/2 connection do without asking for anything: streams it resets (CVE-2023-44487), and PING, SETTINGS, PRIORITY, CONTINUATION, DATA and unknown frames.
+/// Bounds what a client may make an HTTP/2 connection do without asking for anything: streams it resets (CVE-2023-44487), and PING, SETTINGS, PRIORITY, CONTINUATION, empty DATA and unknown frames.
 /// Kestrel bounds streams that are reset and not over yet; streams that are over at once, as hits are, it does not count. Reads the 9 bytes before each frame as they pass; beyond a
-/// bound the connection is aborted, as a GOAWAY would have to be written between Kestrel's own frames.
+/// bound the connection is aborted, as a GOAWAY would have to be written between Kestrel's own frames. Also has <see cref="StalledStreams"/> look after the connection.
 /// </summary>
-internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, TimeProvider time)
+internal sealed class Http2FrameGuard(LimitOptions options, StalledStreams stalled, LimitMeter meter, TimeProvider time)
 {
     private readonly LimitOptions _options = options;
     private readonly LimitMeter _meter = meter;
@@ -20,10 +20,24 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
     /// <summary>The connection's way, after TLS.</summary>
     public ConnectionDelegate Then(ConnectionDelegate next) => connection =>
     {
-        if (connection.Features.Get<ITlsApplicationProtocolFeature>() is { } negotiated && negotiated.ApplicationProtocol.Span.SequenceEqual("h2"u8))
-            connection.Transport = new GuardedTransport(new FrameReader(connection, this), connection.Transport.Output);
-        return next(connection);
+        var isHttp2 = connection.Features.Get<ITlsApplicationProtocolFeature>() is { } negotiated && negotiated.ApplicationProtocol.Span.SequenceEqual("h2"u8);
+        return isHttp2 ? GuardAsync(connection, next) : next(connection);
     };
+
+    private async Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
+    {
+        connection.Transport = new GuardedTransport(new FrameReader(connection, this), connection.Transport.Output);
+        var streams = stalled.Open();
+        connection.Features.Set(streams);
+        try
+        {
+            await next(connection);
+        }
+        finally
+        {
+            stalled.Close(streams);
+        }
+    }
 
     private sealed class GuardedTransport(PipeReader input, PipeWriter output) : IDuplexPipe
     {
@@ -38,6 +52,7 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
         // RFC 9113 §3.4, §4.1.
         private const int PrefaceBytes = 24;
         private const int HeaderBytes = 9;
+        private const byte EndStream = 1;
 
         private readonly PipeReader _input = connection.Transport.Input;
         private ReadOnlySequence<byte> _buffer;
@@ -45,6 +60,7 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
         private int _skip = PrefaceBytes;
         private int _headerBytes;
         private int _length;
+        private byte _flags;
         private FrameType _type;
         private long _windowStart = guard._time.GetTimestamp();
         private int _resets;
@@ -54,6 +70,7 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
         // RFC 9113 §6.
         private enum FrameType : byte
         {
+            Data = 0,
             Headers = 1,
             ResetStream = 3,
             WindowUpdate = 8,
@@ -122,6 +139,9 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
                     case 3:
                         _type = (FrameType)bytes[0];
                         break;
+                    case 4:
+                        _flags = bytes[0];
+                        break;
                     case HeaderBytes - 1:
                         (_skip, _headerBytes) = (_length, 0);
                         Count();
@@ -134,8 +154,8 @@ internal sealed class Http2FrameGuard(LimitOptions options, LimitMeter meter, Ti
 
         private void Count()
         {
-            // Requests are bounded by their rates; window updates are what a reader at full speed sends by the thousand.
-            if (_type is FrameType.Headers or FrameType.WindowUpdate)
+            // Requests are bounded by their rates; window updates are what a reader at full speed sends by the thousand; content is bounded by windows and sizes, unless it is none.
+            if (_type is FrameType.Headers or FrameType.WindowUpdate || (_type == FrameType.Data && (_length > 0 || (_flags & EndStream) != 0)))
                 return;
             if (guard._time.GetElapsedTime(_windowStart) >= guard._options.FloodWindow)
                 (_windowStart, _resets, _controlFrames) = (guard._time.GetTimestamp(), 0, 0);

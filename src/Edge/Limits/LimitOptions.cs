@@ -62,7 +62,7 @@ public sealed record LimitOptions
     public int MaxResets { get; init; } = 500;
 
     /// <summary>
-    /// PING, SETTINGS, PRIORITY, CONTINUATION and unknown frames on one HTTP/2 connection within <see cref="FloodWindow"/>: 1 to 1,000,000, default 1,000. Beyond it the connection is aborted. Clients
+    /// PING, SETTINGS, PRIORITY, CONTINUATION, empty DATA and unknown frames on one HTTP/2 connection within <see cref="FloodWindow"/>: 1 to 1,000,000, default 1,000. Beyond it the connection is aborted. Clients
     /// that measure round trips send a few per second.
     /// </summary>
     public int MaxControlFrames { get; init; } = 1000;

@@ -104,6 +104,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         _request = features.Get<IHttpRequestFeature>()!;
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
+        _allowance.Attach(features);
         _started = parts.Time.GetTimestamp();
         _isHead = _hasPreconditions = _mustDescribe = _mustValidate = _asked = _failedToAsk = _recalled = _storedFailed = _collapsed = _clientLeft = _firstByteSeen = false;
         _path = null;
@@ -148,6 +149,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
         finally
         {
             Release();
+            if (_sender.Started)
+                _allowance.HandedOver();
         }
     }
 
@@ -602,7 +605,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts)
     {
         SeeFirstByte();
         _allowance.Sent(_sender.UnflushedBytes);
-        if (await _sender.FlushAsync())
+        var taken = await _sender.FlushAsync();
+        _allowance.Taken();
+        if (taken)
             return true;
         _clientLeft = true;
         return false;

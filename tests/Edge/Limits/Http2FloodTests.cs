@@ -6,6 +6,7 @@ namespace Delivery.Edge.Tests.Limits;
 
 public sealed class Http2FloodTests : IDisposable
 {
+    private const byte Data = 0;
     private const byte Headers = 1;
     private const byte Priority = 2;
     private const byte Settings = 4;
@@ -111,6 +112,23 @@ public sealed class Http2FloodTests : IDisposable
         await attacker.SendAsync(Http2RawClient.Frame(Headers, 1, 1, [0x82, 0x87]));
         await attacker.FloodAsync(Http2RawClient.Frame(Continuation, 0, 1, []));
         Assert.Equal(1, edge.Node.Parts.Limits.Meter.Count(Limit.Http2ControlFrames));
+    }
+
+    // CVE-2019-9518: frames that carry nothing and end nothing. Those with content are no flood.
+    [Fact]
+    public async Task EmptyDataFlood_EndsItsConnection()
+    {
+        await using var edge = await EdgeFixture.StartAsync(o => o with
+        {
+            CertificatePath = _certificate.CertificatePath,
+            CertificateKeyPath = _certificate.KeyPath,
+            Limits = new() { MaxControlFrames = 100 },
+        });
+        using var attacker = await Http2RawClient.ConnectAsync(edge.Node.TlsAddress!, _certificate);
+        // A GET whose content is to come: it is answered, and Kestrel keeps what the client still sends to the stream.
+        await attacker.SendAsync(Http2RawClient.Frame(Headers, 4, 1, [0x82, 0x87, 0x04, 1, (byte)'/', 0x01, 4, .. "edge"u8]));
+        await attacker.FloodAsync(Http2RawClient.Frame(Data, 0, 1, []));
+        await Poll.UntilAsync(() => edge.Node.Parts.Limits.Meter.Connections == 0);
     }
 
     [Fact]

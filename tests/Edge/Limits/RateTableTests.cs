@@ -5,6 +5,8 @@ namespace Delivery.Edge.Tests.Limits;
 public sealed class RateTableTests
 {
     private static readonly ulong Second = RateTable.Units(TimeSpan.FromSeconds(1));
+    // Enough of them that none meets its burst of 500.
+    private static readonly string[] Sessions = [.. Enumerable.Range(0, 10).Select(i => $"session-{i}")];
     private static readonly ulong Start = 1000 * Second;
 
     [Fact]
@@ -123,6 +125,32 @@ public sealed class RateTableTests
                 table.Charge(ClientKey.Of("some-session"), Start + i, 65_536);
             }
         }));
+    }
+
+    [Fact]
+    public void AllLimitsOfAHit_AllocateNothing()
+    {
+        using var limits = new EdgeLimits(new EdgeOptions(), TimeProvider.System);
+        var allowance = new Allowance(limits);
+        var client = System.Net.IPAddress.Parse("198.51.100.7");
+        var features = new Microsoft.AspNetCore.Http.Features.FeatureCollection();
+        Assert.Equal(0, Allocation.Of(() =>
+        {
+            for (var i = 0; i < 1000; i++)
+            {
+                allowance.Attach(features);
+                var now = TimeProvider.System.GetTimestamp();
+                Assert.True(allowance.TryEnter(client, now) && allowance.TryUse(new() { SessionId = Sessions[i % Sessions.Length] }, "expires=1&sig=abc", now) && allowance.TryStart() && allowance.TryMiss());
+                allowance.EndMiss();
+                allowance.Sent(4096);
+                allowance.Taken();
+                allowance.HandedOver();
+                allowance.End();
+            }
+        }));
+        Assert.Equal((0, 0), (limits.Requests, limits.Misses));
+        // 3,000 requests are within a client's burst.
+        Assert.Equal(0, limits.Meter.Count(Limit.ClientRequests));
     }
 
     [Fact]

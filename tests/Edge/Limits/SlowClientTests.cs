@@ -8,6 +8,9 @@ namespace Delivery.Edge.Tests.Limits;
 /// <summary>Clients that take their time, in real time: Kestrel's timeouts go by its own clock, with a heartbeat of a second.</summary>
 public sealed class SlowClientTests
 {
+    private const byte Headers = 1;
+    private const byte ResetStream = 3;
+
     [Fact]
     public async Task DribbledHeaders_AreCutInTime_OthersAreServed()
     {
@@ -85,6 +88,65 @@ public sealed class SlowClientTests
             Assert.Equal(content, await reading.Content.ReadAsByteArrayAsync());
         Assert.Equal(1, edge.Node.Parts.Limits.Meter.Count(Limit.SlowReader));
         await Poll.UntilAsync(() => edge.Node.Parts.Limits.Requests == 0);
+    }
+
+    // Streams whose windows are never opened: Kestrel by itself waits for ever, and each holds its buffer. 100,000 bytes are handed over at once; of 1 MiB the edge waits for each chunk.
+    [Theory]
+    [InlineData(100_000)]
+    [InlineData(1 << 20)]
+    public async Task Http2ReaderThatStops_LosesItsStreams(int length)
+    {
+        using var certificate = new TestCertificate();
+        await using var edge = await EdgeFixture.StartAsync(o => o with
+        {
+            SlowReaderGrace = TimeSpan.FromSeconds(2),
+            MinResponseBytesPerSecond = 1 << 20,
+            CertificatePath = certificate.CertificatePath,
+            CertificateKeyPath = certificate.KeyPath,
+        });
+        var content = EdgeFixture.Bytes(length);
+        var path = await edge.AddFileAsync(content);
+        using var stalled = await Http2RawClient.ConnectAsync(edge.Node.TlsAddress!, certificate);
+        for (var i = 0; i < 3; i++)
+            await stalled.SendAsync(stalled.Get(edge.Sign(path), out _));
+        await Poll.UntilAsync(() => edge.Node.Parts.Limits.Requests == 3);
+        using (var reading = await edge.GetAsync(path))
+            Assert.Equal(content, await reading.Content.ReadAsByteArrayAsync());
+        var reset = new HashSet<int>();
+        while (reset.Count < 3)
+            reset.Add(await stalled.UntilFrameAsync(ResetStream));
+        Assert.Equal([1, 3, 5], reset.Order());
+        await Poll.UntilAsync(() => edge.Node.Parts.Limits.Requests == 0);
+        Assert.Equal(3, edge.Node.Parts.Limits.Meter.Count(Limit.SlowReader));
+        // The connection itself goes on.
+        await stalled.SendAsync(stalled.Get("/", out var next));
+        Assert.Equal(next, await stalled.UntilFrameAsync(Headers));
+    }
+
+    // The edge waits for upstream, and the client for the edge: nobody is slow.
+    [Fact]
+    public async Task Http2ReaderWhoseUpstreamStalls_KeepsItsStream()
+    {
+        using var certificate = new TestCertificate();
+        await using var edge = await EdgeFixture.StartAsync(o => o with
+        {
+            SlowReaderGrace = TimeSpan.FromSeconds(2),
+            MinResponseBytesPerSecond = 1 << 20,
+            CertificatePath = certificate.CertificatePath,
+            CertificateKeyPath = certificate.KeyPath,
+        });
+        var content = EdgeFixture.Bytes(1 << 20);
+        var path = await edge.AddFileAsync(content);
+        edge.Store.Script = new() { HoldAfter = 200_000 };
+        using var client = certificate.Http2Client(edge.Node.TlsAddress!);
+        using var response = await client.GetAsync(edge.Sign(path), HttpCompletionOption.ResponseHeadersRead);
+        var reading = response.Content.ReadAsByteArrayAsync();
+        var started = Stopwatch.StartNew();
+        // Real time has to pass: what is tested is that nothing happens in it.
+        await Poll.UntilAsync(() => started.Elapsed > TimeSpan.FromSeconds(4));
+        edge.Store.Script.Release();
+        Assert.Equal(content, await reading);
+        Assert.Equal(0, edge.Node.Parts.Limits.Meter.Count(Limit.SlowReader));
     }
 
     [Fact]
