@@ -303,7 +303,7 @@ public sealed class PeerTests
     }
 
     [Fact]
-    public async Task PeerTls_SpeaksNothingElse()
+    public async Task PeerTls_IsTrustedByWhoWasToldTo()
     {
         using var certificate = new TestCertificate();
         await using var cluster = new PeerCluster();
@@ -321,11 +321,19 @@ public sealed class PeerTests
         request.Headers.TryAddWithoutValidation("Delivery-Log-Sequence", "0");
         using var response = await client.SendAsync(request, TestContext.Current.CancellationToken);
         Assert.Equal(Content, await response.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
-        // Another edge does not take a certificate that nobody vouches for.
-        var asking = await cluster.StartAsync("edge-b", [PeerCluster.Shield(edge)]);
-        using var refused = await asking.GetAsync(path);
-        Assert.Equal(HttpStatusCode.BadGateway, refused.StatusCode);
-        Assert.Equal(1, asking.Node.Upstreams.Meter.Requests("shield", FillOutcome.Denied));
+        // Another edge does not take a certificate that nobody vouches for, nor one of another name.
+        var shield = PeerCluster.Shield(edge) with { Address = $"https://localhost:{address.Port}" };
+        var strangers = await cluster.StartAsync("edge-b", [shield]);
+        var misnamed = await cluster.StartAsync("edge-c", [shield with { Address = $"https://127.0.0.1:{address.Port}", CaPath = certificate.CertificatePath }]);
+        foreach (var asking in new[] { strangers, misnamed })
+        {
+            using var refused = await asking.GetAsync(path);
+            Assert.Equal(HttpStatusCode.BadGateway, refused.StatusCode);
+            Assert.Equal(1, asking.Node.Upstreams.Meter.Requests("shield", FillOutcome.Denied));
+        }
+
+        var trusting = await cluster.StartAsync("edge-d", [shield with { CaPath = certificate.CertificatePath }]);
+        Assert.Equal(Content, await trusting.ReadAsync(path));
     }
 
     [Fact]
