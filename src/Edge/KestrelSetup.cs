@@ -142,7 +142,9 @@ internal static class KestrelSetup
             var listeners = certificates.Select(handshake.ClientHelloInfo.ServerName);
             return ValueTask.FromResult(new SslServerAuthenticationOptions
             {
-                ServerCertificateContext = listeners.ServerCertificateContext, EnabledSslProtocols = listeners.EnabledSslProtocols, ApplicationProtocols = [SslApplicationProtocol.Http11],
+                ServerCertificateContext = listeners.ServerCertificateContext,
+                EnabledSslProtocols = listeners.EnabledSslProtocols,
+                ApplicationProtocols = [SslApplicationProtocol.Http11],
             });
         },
         HandshakeTimeout = options.RequestHeadersTimeout,
