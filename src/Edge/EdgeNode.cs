@@ -278,7 +278,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
                 {
                     disposable.Dispose();
                     return default;
-                },
+                }
+                ,
                 _ => throw new ArgumentException("It has no end.", nameof(part)),
             });
             return part;

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -64,7 +65,7 @@ internal static class KestrelSetup
         {
             listen.Protocols = HttpProtocols.Http1;
             if (options.PeerTls)
-                listen.UseHttps(Tls(options, guards.Certificates!));
+                listen.UseHttps(PeerTls(options, guards.Certificates!));
         });
     }
 
@@ -130,6 +131,22 @@ internal static class KestrelSetup
     private static TlsHandshakeCallbackOptions Tls(EdgeOptions options, TlsCertificates certificates) => new()
     {
         OnConnection = handshake => ValueTask.FromResult(certificates.Select(handshake.ClientHelloInfo.ServerName)),
+        HandshakeTimeout = options.RequestHeadersTimeout,
+    };
+
+    // The listeners' options offer HTTP/2 as well, which this port does not speak.
+    private static TlsHandshakeCallbackOptions PeerTls(EdgeOptions options, TlsCertificates certificates) => new()
+    {
+        OnConnection = handshake =>
+        {
+            var listeners = certificates.Select(handshake.ClientHelloInfo.ServerName);
+            return ValueTask.FromResult(new SslServerAuthenticationOptions
+            {
+                ServerCertificateContext = listeners.ServerCertificateContext,
+                EnabledSslProtocols = listeners.EnabledSslProtocols,
+                ApplicationProtocols = [SslApplicationProtocol.Http11],
+            });
+        },
         HandshakeTimeout = options.RequestHeadersTimeout,
     };
 

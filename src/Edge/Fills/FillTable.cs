@@ -166,7 +166,13 @@ internal sealed partial class FillTable(
         var reserved = buffers.TryReserve(length);
         var fill = new Fill(path, key, known, chunk, Math.Max(1, reserved))
         {
-            Reserved = reserved, Generation = generation, Sequence = sequence, IsRefill = demand.Refill, Wanted = wanted, Asker = demand.Asker, WaitsForSibling = waits,
+            Reserved = reserved,
+            Generation = generation,
+            Sequence = sequence,
+            IsRefill = demand.Refill,
+            Wanted = wanted,
+            Asker = demand.Asker,
+            WaitsForSibling = waits,
         };
         Register(fill);
         if (known is null)

@@ -10,12 +10,12 @@ using Delivery.TokenAuth;
 namespace Delivery.Edge.Peers;
 
 /// <summary>Another edge, by its peer port: a shield, or a sibling. Each question is a URL signed with the peers' key ring for <see cref="PeerFields.Validity"/>.</summary>
-internal sealed class PeerUpstream(string name, string address, bool isSibling, EdgeOptions options, KeyRingFile keys, TimeProvider time) : IUpstream, IAsyncDisposable
+internal sealed class PeerUpstream(string name, string address, string? caPath, bool isSibling, EdgeOptions options, KeyRingFile keys, TimeProvider time) : IUpstream, IAsyncDisposable
 {
     // Version names are ETags and generations; what is longer is no version of ours.
     private const int MaxVersionLength = 1024;
 
-    private readonly HttpRangeClient _client = new(name, address, options);
+    private readonly HttpRangeClient _client = new(name, address, caPath, options);
 
     public string Name { get; } = name;
 

@@ -1,6 +1,8 @@
 using System.Buffers;
 using System.Globalization;
 using System.Net;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Delivery.Edge.Fills;
 using Delivery.ObjectStore;
@@ -33,8 +35,10 @@ internal sealed class HttpRangeClient : IDisposable
 
     /// <param name="name">The upstream's name, for errors.</param>
     /// <param name="address"><c>http(s)://host[:port][/prefix]</c>.</param>
+    /// <param name="caPath">As <see cref="UpstreamOptions.CaPath"/>.</param>
     /// <param name="options">Time-outs and bounds.</param>
-    public HttpRangeClient(string name, string address, EdgeOptions options)
+    /// <exception cref="EdgeStartException">The file of authorities cannot be used.</exception>
+    public HttpRangeClient(string name, string address, string? caPath, EdgeOptions options)
     {
         _name = name;
         Base = address.TrimEnd('/');
@@ -54,6 +58,7 @@ internal sealed class HttpRangeClient : IDisposable
             // Names are looked up again at least this often; idle connections end before a common server's 60 s would end them under a request.
             PooledConnectionLifetime = TimeSpan.FromMinutes(5),
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(50),
+            SslOptions = { CertificateChainPolicy = caPath is null ? null : TrustOnly(caPath) },
         });
     }
 
@@ -182,6 +187,22 @@ internal sealed class HttpRangeClient : IDisposable
             HttpRequestError.SecureConnectionError => new(FillOutcome.Denied, _name, $"There is no trusted connection to it: {exception.Message}", exception),
             _ => new(FillOutcome.Unavailable, _name, exception is OperationCanceledException ? "No connection came about in time." : exception.Message, exception) { CanRetry = true },
         };
+    }
+
+    private static X509ChainPolicy TrustOnly(string caPath)
+    {
+        // A private authority publishes no revocations as a rule, and a handshake must not wait for a third party.
+        var policy = new X509ChainPolicy { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck };
+        try
+        {
+            policy.CustomTrustStore.ImportFromPemFile(caPath);
+        }
+        catch (Exception exception) when (exception is CryptographicException or IOException or UnauthorizedAccessException)
+        {
+            throw new EdgeStartException($"CaPath '{caPath}' is not a PEM file of certificates: {exception.Message}", exception);
+        }
+
+        return policy.CustomTrustStore.Count > 0 ? policy : throw new EdgeStartException($"CaPath '{caPath}' holds no certificate.");
     }
 
     // False: no such object. What is neither that nor an answer to the question is thrown.

@@ -8,11 +8,11 @@ namespace Delivery.Edge.Upstreams;
 /// Any HTTP origin that serves the public paths below its address. A version is its strong entity-tag, else its time of change and length; what has neither cannot be told from its
 /// successor, so it is refused, unless the name is a digest of the content.
 /// </summary>
-internal sealed class HttpUpstream(string name, string address, EdgeOptions options, TimeProvider time) : IUpstream, IAsyncDisposable
+internal sealed class HttpUpstream(string name, string address, string? caPath, EdgeOptions options, TimeProvider time) : IUpstream, IAsyncDisposable
 {
     private const string ETagPrefix = "etag:";
 
-    private readonly HttpRangeClient _client = new(name, address, options);
+    private readonly HttpRangeClient _client = new(name, address, caPath, options);
     private readonly string _edgeId = options.EdgeId;
 
     public string Name { get; } = name;

@@ -39,6 +39,12 @@ public sealed record UpstreamOptions
     /// <summary>The sibling edges, this one included, by their <see cref="EdgeOptions.EdgeId"/>; for siblings alone.</summary>
     public IReadOnlyList<SiblingOptions> Members { get; init; } = [];
 
+    /// <summary>
+    /// PEM file of the authorities that vouch for its certificate, in the place of the system's: for edges with certificates of a private authority. Read at the start. Null (default): the
+    /// system's.
+    /// </summary>
+    public string? CaPath { get; init; }
+
     /// <summary>As it is called: <see cref="Name"/>, or what stands for it.</summary>
     internal string CalledName => Name ?? Kind.ToString().ToLowerInvariant();
 
@@ -72,6 +78,8 @@ public sealed record UpstreamOptions
             yield return $"Address '{Address}': http(s)://host[:port][/prefix]";
         if (!hasAddress && Address is not null)
             yield return $"Address '{Address}': not for {Kind}";
+        if (CaPath is not null && (Kind == UpstreamKind.Store || !File.Exists(CaPath)))
+            yield return Kind == UpstreamKind.Store ? $"CaPath '{CaPath}': not for Store" : $"CaPath '{CaPath}': no such file";
         if (Kind is UpstreamKind.Peer or UpstreamKind.Siblings && options.PeerKeyRingPath is null)
             yield return $"Kind {Kind}: needs PeerKeyRingPath";
         if (Kind != UpstreamKind.Siblings)

@@ -91,15 +91,15 @@ internal sealed class UpstreamSet : IAsyncDisposable
                     upstreams.Add(new StoreUpstream(one.CalledName, store!));
                     break;
                 case UpstreamKind.Http:
-                    upstreams.Add(new HttpUpstream(one.CalledName, one.Address!, options, time));
+                    upstreams.Add(new HttpUpstream(one.CalledName, one.Address!, one.CaPath, options, time));
                     break;
                 case UpstreamKind.Peer:
-                    upstreams.Add(new PeerUpstream(one.CalledName, one.Address!, isSibling: false, options, peerKeys!, time));
+                    upstreams.Add(new PeerUpstream(one.CalledName, one.Address!, one.CaPath, isSibling: false, options, peerKeys!, time));
                     break;
                 case UpstreamKind.Siblings:
                     siblings = (upstreams.Count, [.. one.Members.Select(m => (m.Id, m.Id == options.EdgeId
                         ? null
-                        : (IUpstream?)new PeerUpstream($"{one.CalledName}/{m.Id}", m.Address, isSibling: true, options, peerKeys!, time)))]);
+                        : (IUpstream?)new PeerUpstream($"{one.CalledName}/{m.Id}", m.Address, one.CaPath, isSibling: true, options, peerKeys!, time)))]);
                     break;
             }
         }

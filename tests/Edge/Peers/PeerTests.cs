@@ -289,11 +289,51 @@ public sealed class PeerTests
         var shield = await cluster.StartAsync("shield", [PeerCluster.StoreBehind]);
         var options = new EdgeOptions
         {
-            EdgeId = "x", Host = "localhost", Port = 0, AdminPort = 0, PeerPort = 0, KeyRingPath = shield.Node.Parts.Options.KeyRingPath, PeerKeyRingPath = shield.Node.Parts.Options.PeerKeyRingPath,
+            EdgeId = "x",
+            Host = "localhost",
+            Port = 0,
+            AdminPort = 0,
+            PeerPort = 0,
+            KeyRingPath = shield.Node.Parts.Options.KeyRingPath,
+            PeerKeyRingPath = shield.Node.Parts.Options.PeerKeyRingPath,
         };
         await Assert.ThrowsAsync<EdgeStartException>(() => EdgeNode.StartAsync(options, null, NullLoggerFactory.Instance, cluster.Time, default));
         await Assert.ThrowsAsync<EdgeStartException>(() => EdgeNode.StartAsync(
             options with { Upstreams = [PeerCluster.Shield(shield)] }, cluster.Store, NullLoggerFactory.Instance, cluster.Time, default));
+    }
+
+    [Fact]
+    public async Task PeerTls_IsTrustedByWhoWasToldTo()
+    {
+        using var certificate = new TestCertificate();
+        await using var cluster = new PeerCluster();
+        var path = await cluster.AddFileAsync(Content);
+        var edge = await cluster.StartAsync(
+            "edge-a", [PeerCluster.StoreBehind], o => o with { TlsPort = 0, PeerTls = true, CertificatePath = certificate.CertificatePath, CertificateKeyPath = certificate.KeyPath });
+        var address = edge.Node.PeerAddress!;
+        Assert.Equal("https", address.Scheme);
+        using var client = new HttpClient(new SocketsHttpHandler
+        {
+            UseProxy = false,
+            SslOptions = { RemoteCertificateValidationCallback = (_, presented, _, _) => presented?.GetCertHashString() == certificate.Thumbprint },
+        });
+        using var request = new HttpRequestMessage(HttpMethod.Get, new Uri(address, NativeScheme.Instance.Sign(cluster.PeerRing, path, new() { Expires = cluster.Time.GetUtcNow().AddMinutes(1) })));
+        request.Headers.TryAddWithoutValidation("Delivery-Log-Sequence", "0");
+        using var response = await client.SendAsync(request, TestContext.Current.CancellationToken);
+        Assert.Equal(Content, await response.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
+        // Another edge does not take a certificate that nobody vouches for, nor one of another name.
+        var shield = PeerCluster.Shield(edge) with { Address = $"https://localhost:{address.Port}" };
+        var strangers = await cluster.StartAsync("edge-b", [shield]);
+        var misnamed = await cluster.StartAsync("edge-c", [shield with { Address = $"https://127.0.0.1:{address.Port}", CaPath = certificate.CertificatePath }]);
+        foreach (var asking in new[] { strangers, misnamed })
+        {
+            using var refused = await asking.GetAsync(path);
+            Assert.Equal(HttpStatusCode.BadGateway, refused.StatusCode);
+            Assert.Equal(1, asking.Node.Upstreams.Meter.Requests("shield", FillOutcome.Denied));
+        }
+
+        var trusting = await cluster.StartAsync("edge-d", [shield with { CaPath = certificate.CertificatePath }]);
+        Assert.Equal(Content, await trusting.ReadAsync(path));
     }
 
     [Fact]

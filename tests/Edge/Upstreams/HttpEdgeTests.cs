@@ -80,20 +80,22 @@ public sealed class HttpEdgeTests : IAsyncLifetime
         var old = _origin.Content;
         var fresh = EdgeFixture.Bytes(old.Length, 99);
         var changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        // The first run is of the old version; before the second is answered, there is another.
+        var seen = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        // The first run is of the old version; before the second is answered, there is another. It waits until the client has read the first: a reset overtakes what is on its way.
         _origin.Script = (request, answer) =>
         {
             if (request.Range!.Value.First == 0 || changed.Task.IsCompleted)
                 return answer;
             (_origin.Content, _origin.ETag) = (fresh, "\"v2\"");
             changed.SetResult();
-            return new() { Status = 200, Headers = new() { ["ETag"] = "\"v2\"", ["Content-Type"] = "audio/ogg", ["Content-Length"] = $"{fresh.Length}" }, Body = fresh };
+            return new() { Status = 200, Headers = new() { ["ETag"] = "\"v2\"", ["Content-Type"] = "audio/ogg", ["Content-Length"] = $"{fresh.Length}" }, Body = fresh, BeforeHead = seen.Task };
         };
         using var client = await RawClient.ConnectAsync(_edge.Address);
         await client.SendAsync($"GET {Sign()} HTTP/1.1\r\nHost: edge\r\n\r\n");
         var (headers, begin) = await client.ReadAsync(Chunk.SizeBytes);
         Assert.Contains($"Content-Length: {old.Length}", headers, StringComparison.Ordinal);
         Assert.Equal(old[..Chunk.SizeBytes], begin);
+        seen.SetResult();
         // Cut, and not a byte of the new version.
         Assert.Equal("", (await client.ReadToEndAsync()).Replace("<reset>", "", StringComparison.Ordinal));
         Assert.Equal(fresh, await ReadAsync());

@@ -27,6 +27,8 @@ public sealed class UpstreamOptionsTests : IDisposable
         { [Http("origin.example")], "Upstreams[0].Address" },
         { [Http("http://user:secret@a")], "Upstreams[0].Address" },
         { [Http("http://a/?x=1")], "Upstreams[0].Address" },
+        { [Store with { CaPath = "/none" }], "Upstreams[0].CaPath '/none': not for Store" },
+        { [Http("https://a") with { CaPath = "/none" }], "Upstreams[0].CaPath '/none': no such file" },
         { [Store with { Members = [Me] }], "Upstreams[0].Members: not for Store" },
         { [Siblings(Me, Other)], "needs an upstream after it" },
         { [Siblings(Me), Store], "Members: 2 to 64" },
