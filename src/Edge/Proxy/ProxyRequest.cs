@@ -31,7 +31,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
     private const int FlushBytes = Chunk.SizeBytes;
 
-    // What goes through unstored is flushed as it comes, in pieces of what a socket read gives.
+    // What goes through unstored, in pieces of what a socket read gives.
     private const int PassBytes = 16 * 1024;
 
     private static readonly string[] ConditionFields = ["Range", "If-Range", "If-None-Match", "If-Modified-Since"];
@@ -56,6 +56,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private CacheState _cache;
     private bool _clientLeft;
     private bool _firstByteSeen;
+    private bool _flushed;
 
     public void Begin(IFeatureCollection features)
     {
@@ -64,7 +65,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
         _started = parts.Time.GetTimestamp();
-        _isHead = _isGet = _clientLeft = _firstByteSeen = false;
+        _isHead = _isGet = _clientLeft = _firstByteSeen = _flushed = false;
         _host = _target = _key = "";
         _directives = CacheDirectives.None;
         _range = RangeHeader.None;
@@ -102,11 +103,6 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         {
             // The client left while this request waited. That is no error, and what others wait for goes on.
             _clientLeft = true;
-        }
-        catch (BadHttpRequestException exception) when (!_sender.Started)
-        {
-            // The request's body, read only on its way upstream.
-            Answer(exception.StatusCode);
         }
         finally
         {
@@ -197,7 +193,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         if (stored is not null && !stored.IsIn(parts.Cache))
         {
             // Evicted, a part at least: what is left is of no use.
-            parts.Responses.Remove(stored);
+            parts.Responses.RemoveEvicted(stored);
             stored = null;
         }
 
@@ -210,7 +206,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
                     return true;
                 case Reuse.StaleWhileRevalidate:
                     // Behind this request's back; who comes meanwhile joins it.
-                    Exchange(stored, join: true).Dispose();
+                    Exchange(stored, join: true, background: true).Dispose();
                     await HitAsync(stored, ProxyResult.Stale);
                     return true;
             }
@@ -262,7 +258,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private static bool IsServerError(int status) => status is 500 or 502 or 503 or 504;
 
     // The question of an exchange is for the whole response, whatever part or condition this client asks with: others share it, and the cache answers conditions itself.
-    private ExchangeLease Exchange(StoredResponse? stored, bool join) => parts.Exchanges.JoinOrLead(_key, _directives, _request.Headers, () =>
+    private ExchangeLease Exchange(StoredResponse? stored, bool join, bool background = false) => parts.Exchanges.JoinOrLead(_key, _directives, _request.Headers, () =>
     {
         var call = Call(null);
         var fields = call.Fields;
@@ -273,7 +269,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         if (stored?.LastModified is { } modified)
             fields.IfModifiedSince = modified;
         return call;
-    }, stored, join);
+    }, stored, join, background);
 
     private UpstreamCall Call(HttpContent? body)
     {
@@ -317,7 +313,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             Invalidate(reply);
         if (_isHead && stored is not null && reply.Status == StatusCodes.Status200OK)
             UpdateByHead(stored, reply);
-        if ((_isGet || IsAnswerToGet(reply)) && parts.Exchanges.TryAdopt(_key, reply, _request.Headers, _directives, out _) is { } adopted)
+        if ((IsWholeAnswer(reply) || IsAnswerToPost(reply)) && parts.Exchanges.TryAdopt(_key, reply, _request.Headers, _directives, out _) is { } adopted)
         {
             (_lease, _reply) = (adopted, null);
             await ShareAsync(await adopted.Head, reason);
@@ -340,8 +336,16 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         }
     }
 
+    // What answers a condition or a range (412, 416) is no answer to the URL alone.
+    private bool IsWholeAnswer(UpstreamReply reply)
+    {
+        var fields = _request.Headers;
+        return _isGet && (reply.Status == StatusCodes.Status200OK
+            || (fields.Range.Count == 0 && fields.IfMatch.Count == 0 && fields.IfUnmodifiedSince.Count == 0 && fields.IfNoneMatch.Count == 0 && fields.IfModifiedSince.Count == 0));
+    }
+
     // RFC 9110 §9.3.3: a POST's response that says how long it is fresh, and that it is what a GET here would give.
-    private bool IsAnswerToGet(UpstreamReply reply) =>
+    private bool IsAnswerToPost(UpstreamReply reply) =>
         _request.Method == "POST" && reply.Status == StatusCodes.Status200OK
         && reply.Fields.ContentLocation is { Count: 1 } location && SameOrigin(location[0]) == _key
         && parts.Policy.Evaluate(reply.Status, reply.Fields, reply.RequestedAt, reply.ReceivedAt).Source == LifetimeSource.Explicit;
@@ -371,9 +375,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     // 4. Answer: from a response that is being stored.
     private Task ShareAsync(ExchangeHead head, string reason)
     {
-        _reader = head.Body!.Join();
+        _reader = _lease!.Join(head.Body!);
         (_result, _cache) = (ProxyResult.Miss, CacheState.Miss);
-        var isLeader = _lease!.IsLeader;
+        var isLeader = _lease.IsLeader;
         return RespondAsync(head.Response!, $"fwd={reason}; fwd-status={head.Status}; stored{(isLeader ? "" : "; collapsed")}", hasAge: !isLeader);
     }
 
@@ -443,22 +447,38 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
         _response.Headers.ContentLength = reply.Length;
         await _sender.StartAsync();
-        while (true)
+        if (await CopyAsync(reply, long.MaxValue) < 0)
         {
-            var count = await reply.ReadAsync(_sender.GetMemory(PassBytes), Aborted);
-            if (count < 0)
-            {
-                parts.ProxyMeter.Failed(reply.Failure);
-                Abort(reply.Failure);
-                return;
-            }
-
-            if (count == 0)
-                return;
-            _sender.Advance(count);
-            if (!await FlushAsync())
-                return;
+            parts.ProxyMeter.Failed(reply.Failure);
+            Abort(reply.Failure);
         }
+    }
+
+    // Upstream's bytes as they come; how many, -1 when they broke off.
+    private async ValueTask<long> CopyAsync(UpstreamReply reply, long limit)
+    {
+        var copied = 0L;
+        while (copied < limit)
+        {
+            var ready = reply.WaitAsync(Aborted);
+            if (!ready.IsCompleted && !await FlushBeforeWaitingAsync())
+                return copied;
+            await ready;
+            var room = (int)Math.Min(PassBytes, limit - copied);
+            var count = await reply.ReadAsync(_sender.GetMemory(room)[..room], Aborted);
+            if (count < 0)
+                return count;
+            if (count == 0)
+                break;
+            _sender.Advance(count);
+            copied += count;
+            if (_sender.UnflushedBytes >= FlushBytes && !await FlushAsync())
+                return copied;
+        }
+
+        if (_sender.UnflushedBytes > 0)
+            await FlushAsync();
+        return copied;
     }
 
     private static string? First(IHeaderDictionary fields, string name) => fields.TryGetValue(name, out var values) ? values[0] : null;
@@ -486,6 +506,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     {
         await _sender.StartAsync();
         var body = _reader?.Body;
+        // Upstream is read on for whoever wants what comes later.
+        if (_reader is not null)
+            _reader.Position = start;
         for (var position = start; position < end;)
         {
             // Before anything is looked for: what has landed by now is in a buffer or in the cache.
@@ -500,7 +523,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             {
                 if (outcome == BodyOutcome.Completed)
                     break;
-                if (_sender.UnflushedBytes > 0 && !await FlushAsync())
+                if (!await FlushBeforeWaitingAsync())
                     return;
                 await body!.WaitAsync(position, Aborted);
                 continue;
@@ -543,7 +566,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     // A chunk has left the cache under a reader slower than its eviction. RFC 9110 §13.1.5: the rest comes from upstream, if it is the rest of the same bytes; else the response is cut.
     private async Task ResumeAsync(StoredResponse response, long position, long end)
     {
-        parts.Responses.Remove(response);
+        parts.Responses.RemoveEvicted(response);
         if (response is { ETag: { } etag, Length: { } length } && !etag.StartsWith("W/", StringComparison.Ordinal))
         {
             var call = Call(null);
@@ -557,19 +580,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             if (_reply.Status == StatusCodes.Status206PartialContent && First(_reply.Fields, "Content-Range") == range && First(_reply.Fields, "ETag") == etag)
             {
                 parts.ProxyMeter.Resumed();
-                while (position < end)
-                {
-                    var room = (int)Math.Min(PassBytes, end - position);
-                    var count = await _reply.ReadAsync(_sender.GetMemory(room)[..room], Aborted);
-                    if (count <= 0)
-                        break;
-                    _sender.Advance(count);
-                    position += count;
-                    if (!await FlushAsync())
-                        return;
-                }
-
-                if (position == end)
+                if (await CopyAsync(_reply, end - position) == end - position || _clientLeft)
                     return;
             }
         }
@@ -579,7 +590,8 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
     private async ValueTask<bool> FlushAsync()
     {
-        if (!_firstByteSeen)
+        _flushed = true;
+        if (!_firstByteSeen && _sender.UnflushedBytes > 0)
         {
             _firstByteSeen = true;
             parts.Meter.FirstByte(parts.Time.GetElapsedTime(_started), _cache);
@@ -590,6 +602,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         _clientLeft = true;
         return false;
     }
+
+    // The header section as well: a client may wait for it alone.
+    private async ValueTask<bool> FlushBeforeWaitingAsync() => (_flushed && _sender.UnflushedBytes == 0) || await FlushAsync();
 
     private CancellationToken Aborted => _features.Get<IHttpRequestLifetimeFeature>()!.RequestAborted;
 
