@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using Delivery.Edge.Freshness;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Ranges;
 using Delivery.Edge.Requests;
@@ -14,7 +15,7 @@ namespace Delivery.Edge.Proxy;
 /// <summary>
 /// The life of a request in http mode, in order:
 /// <list type="number">
-/// <item>limit: connections, header sizes, body sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs</item>
+/// <item>limit: connections, header sizes, body sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs; here the client's rates, and the node's work</item>
 /// <item>admit: method, framing, target, loops; then the fields of the hop are taken away</item>
 /// <item>plan: from the stored responses; else join or lead an exchange with upstream, or pass</item>
 /// <item>answer: preconditions, range, fields; what is not stored goes through as it is</item>
@@ -38,6 +39,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private static readonly string[] OfThisConnection = ["Host", "Content-Length", "Expect"];
 
     private readonly BodySender _sender = new();
+    private readonly Allowance _allowance = new(parts.Limits);
     private IFeatureCollection _features = null!;
     private IHttpRequestFeature _request = null!;
     private IHttpResponseFeature _response = null!;
@@ -77,9 +79,8 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     {
         try
         {
-            // 1. Limit: done by Kestrel.
-            // 2. Admit.
-            if (!Admit())
+            // 1. Limit. 2. Admit. 1. Limit what is to be worked on.
+            if (!Limit() || !Admit() || !Start())
                 return;
 
             // 3. Plan.
@@ -107,6 +108,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         finally
         {
             Release();
+            _allowance.End();
         }
     }
 
@@ -119,6 +121,26 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             parts.Meter.RequestEnded(_response.StatusCode, _cache);
         parts.ProxyMeter.RequestEnded(_result);
         parts.Meter.Sent(_sender.SentBytes);
+    }
+
+    // 1. Limit.
+    private bool Limit()
+    {
+        // A node that stops sends its clients elsewhere.
+        if (parts.Limits.IsStopping && (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10))
+            _response.Headers.Connection = "close";
+        if (_allowance.TryEnter(_features.Get<IHttpConnectionFeature>()?.RemoteIpAddress, _started))
+            return true;
+        _response.Headers.RetryAfter = _allowance.RetryAfterSeconds.ToString(CultureInfo.InvariantCulture);
+        return Refuse(StatusCodes.Status429TooManyRequests);
+    }
+
+    private bool Start() => _allowance.TryStart() || RefuseOverload();
+
+    private bool RefuseOverload()
+    {
+        _response.Headers.RetryAfter = parts.RetryAfter;
+        return Refuse(StatusCodes.Status503ServiceUnavailable);
     }
 
     // 2. Admit.
@@ -227,6 +249,12 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             return true;
         }
 
+        if (!_allowance.TryMiss())
+        {
+            RefuseOverload();
+            return true;
+        }
+
         // Credentials may make an answer this user's alone, so nobody waits for it.
         _lease = Exchange(stored, join: fields.Authorization.Count == 0);
         if (!_lease.IsLeader)
@@ -290,6 +318,12 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private async Task PassAsync(string reason, StoredResponse? stored = null)
     {
         Release();
+        if (!_allowance.TryMiss())
+        {
+            RefuseOverload();
+            return;
+        }
+
         var hasBody = _features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody;
         using var body = hasBody ? new RequestBody(_request.Body, _request.Headers.ContentLength) : null;
         _reply = await parts.Origins.SendAsync(Call(body), Aborted);
@@ -383,6 +417,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
     private async Task RespondAsync(StoredResponse response, string cacheStatus, bool hasAge)
     {
+        _allowance.EndMiss();
         var verdict = response.Status == StatusCodes.Status200OK
             ? Preconditions.EvaluateStored(_request.Headers, response.ETag, ModifiedOf(response))
             : PreconditionVerdict.ProceedWhole;
@@ -428,6 +463,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     // 4. Answer: what upstream said, for this client alone.
     private async Task SendPrivateAsync(UpstreamReply reply, string reason, bool stripped)
     {
+        _allowance.EndMiss();
         (_result, _cache) = (ProxyResult.Pass, CacheState.Miss);
         // The conditions were kept from upstream, so they are met here.
         var notModified = stripped && reply.Status == StatusCodes.Status200OK
@@ -591,6 +627,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private async ValueTask<bool> FlushAsync()
     {
         _flushed = true;
+        _allowance.Sent(_sender.UnflushedBytes);
         if (!_firstByteSeen && _sender.UnflushedBytes > 0)
         {
             _firstByteSeen = true;

@@ -1,8 +1,8 @@
 using System.Net.Sockets;
 using System.Text;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Proxy;
 using Delivery.Edge.Upstreams;
-using Delivery.ObjectStore;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Delivery.Edge.Tests.Proxy;
@@ -10,8 +10,6 @@ namespace Delivery.Edge.Tests.Proxy;
 /// <summary>A real node in http mode in front of a scripted origin. Its end is a test of its own: every buffer and exchange is back.</summary>
 public sealed class ProxyFixture : IAsyncDisposable
 {
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("proxy-test-");
-
     private ProxyFixture()
     {
     }
@@ -26,7 +24,7 @@ public sealed class ProxyFixture : IAsyncDisposable
 
     internal ProxyParts Parts => Node.Proxy!;
 
-    public static async Task<ProxyFixture> StartAsync(Func<ProxyOptions, ProxyOptions>? configure = null, string[]? furtherUpstreams = null, long hotTierBytes = EdgeOptions.MinHotTierBytes)
+    public static async Task<ProxyFixture> StartAsync(Func<ProxyOptions, ProxyOptions>? configure = null, string[]? furtherUpstreams = null, long hotTierBytes = EdgeOptions.MinHotTierBytes, LimitOptions? limits = null)
     {
         var fixture = new ProxyFixture();
         var options = new EdgeOptions
@@ -39,9 +37,10 @@ public sealed class ProxyFixture : IAsyncDisposable
             HotTierBytes = hotTierBytes,
             FillBufferBytes = 16 << 20,
             Upstreams = [.. (furtherUpstreams ?? []).Prepend(fixture.Origin.Address).Select((address, i) => new UpstreamOptions { Name = $"origin-{i}", Kind = UpstreamKind.Http, Address = address })],
+            Limits = limits ?? new(),
             Proxy = configure?.Invoke(new()) ?? new(),
         };
-        fixture.Node = await EdgeNode.StartAsync(options, FileStore.Open(fixture._folder.FullName), NullLoggerFactory.Instance, fixture.Time, CancellationToken.None);
+        fixture.Node = await EdgeNode.StartAsync(options, null, NullLoggerFactory.Instance, fixture.Time, CancellationToken.None);
         fixture.Client = new(new SocketsHttpHandler { UseProxy = false, AllowAutoRedirect = false, UseCookies = false }) { BaseAddress = fixture.Node.Address };
         return fixture;
     }
@@ -103,7 +102,6 @@ public sealed class ProxyFixture : IAsyncDisposable
         await Node.DisposeAsync();
         Assert.Equal(0, Node.Parts.Cache.Hot.SessionsInUse);
         await Origin.DisposeAsync();
-        _folder.Delete(recursive: true);
     }
 
     public static string Header(HttpResponseMessage response, string name) => EdgeFixture.Header(response, name);

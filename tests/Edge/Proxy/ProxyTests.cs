@@ -187,6 +187,50 @@ public sealed class ProxyTests
     }
 
     [Fact]
+    public async Task ClientsRate_Is429_WithTheWait()
+    {
+        await using var edge = await ProxyFixture.StartAsync(limits: new() { ExemptNetworks = [], ClientRequestsPerSecond = 1, BurstTime = TimeSpan.FromSeconds(2) });
+        edge.Origin.On("/a", "x", "Cache-Control: max-age=60");
+        var statuses = new List<int>();
+        for (var i = 0; i < 5; i++)
+        {
+            using var response = await edge.GetAsync("/a");
+            statuses.Add((int)response.StatusCode);
+            if (response.StatusCode == HttpStatusCode.TooManyRequests)
+                Assert.Equal("2", ProxyFixture.Header(response, "Retry-After"));
+        }
+
+        Assert.Equal(200, statuses[0]);
+        Assert.Equal(429, statuses[^1]);
+        edge.Time.Advance(TimeSpan.FromSeconds(2));
+        Assert.Equal("x", await edge.TextAsync("/a"));
+    }
+
+    [Fact]
+    public async Task MoreWaitersForUpstreamThanMayWait_Are503_AndHitsGoOn()
+    {
+        await using var edge = await ProxyFixture.StartAsync(limits: new() { MaxConcurrentMisses = 1 });
+        edge.Origin.On("/hit", "x", "Cache-Control: max-age=60");
+        await edge.TextAsync("/hit");
+        await edge.SettledAsync();
+        var go = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        edge.Origin.On("/slow", async (_, connection) =>
+        {
+            await go.Task;
+            await connection.RespondAsync(200, "slow"u8.ToArray());
+        });
+        var slow = edge.TextAsync("/slow");
+        await Poll.UntilAsync(() => edge.Origin.Asked("/slow") == 1);
+        using (var refused = await edge.GetAsync("/other"))
+            Assert.Equal((503, "1"), ((int)refused.StatusCode, ProxyFixture.Header(refused, "Retry-After")));
+        Assert.Equal("x", await edge.TextAsync("/hit"));
+        go.SetResult();
+        Assert.Equal("slow", await slow);
+        using var after = await edge.GetAsync("/other");
+        Assert.Equal(404, (int)after.StatusCode);
+    }
+
+    [Fact]
     public async Task OnlyIfCached_Is504WithoutAStoredResponse()
     {
         await using var edge = await ProxyFixture.StartAsync();
