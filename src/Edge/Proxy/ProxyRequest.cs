@@ -160,6 +160,8 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
                 _isHead = true;
                 break;
             case "CONNECT" or "TRACE":
+                // RFC 9110 §9.3.8: TRACE would show one client's fields, this edge's among them; §9.3.6: this is no tunnel.
+                _response.Headers.Allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 return Refuse(StatusCodes.Status405MethodNotAllowed);
         }
 

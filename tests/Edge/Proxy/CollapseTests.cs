@@ -195,6 +195,22 @@ public sealed class CollapseTests
     }
 
     [Fact]
+    public async Task WithoutAFreeBuffer_ResponsesGoThroughUnstored()
+    {
+        await using var edge = await ProxyFixture.StartAsync();
+        var body = EdgeFixture.Bytes(500_000);
+        edge.Origin.On("/a", (_, connection) => connection.RespondAsync(200, body, Fresh));
+        var taken = edge.Node.Buffers.TryReserve(edge.Node.Buffers.Capacity);
+        Assert.Equal(body, Encoding.Latin1.GetBytes(await edge.TextAsync("/a")));
+        Assert.Equal(1, edge.Parts.ProxyMeter.NotStoredFor(NoStoreReason.NoBuffers));
+        edge.Node.Buffers.ReturnUnused(taken);
+        await edge.TextAsync("/a");
+        await edge.SettledAsync();
+        await edge.TextAsync("/a");
+        Assert.Equal(2, edge.Origin.Asked("/a"));
+    }
+
+    [Fact]
     public async Task LongerThanMayBeStored_WithALength_GoesThroughUnstored()
     {
         await using var edge = await ProxyFixture.StartAsync(o => o with { MaxStoredBytes = 200_000 });

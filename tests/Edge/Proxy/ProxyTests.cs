@@ -251,7 +251,7 @@ public sealed class ProxyTests
         var errors = string.Join("\n", (good with
         {
             AdminPurge = true,
-            Upstreams = [new() { Kind = UpstreamKind.Http, Address = "origin.example" }],
+            Upstreams = [new() { Kind = UpstreamKind.Store }],
             Proxy = new()
             {
                 MaxRequestBodyBytes = -1, MinRequestBytesPerSecond = 0, MaxStoredBytes = -1, MetadataBytes = 0, MaxVariants = 0, MaxResponseHeaderBytes = 0, MaxUpstreamConnections = 0,
