@@ -254,8 +254,18 @@ public sealed class ProxyTests
             Upstreams = [new() { Kind = UpstreamKind.Store }],
             Proxy = new()
             {
-                MaxRequestBodyBytes = -1, MinRequestBytesPerSecond = 0, MaxStoredBytes = -1, MetadataBytes = 0, MaxVariants = 0, MaxResponseHeaderBytes = 0, MaxUpstreamConnections = 0,
-                ConnectTimeout = TimeSpan.Zero, ResponseTimeout = TimeSpan.Zero, BodyIdleTimeout = TimeSpan.Zero, HitForMiss = -TimeSpan.FromSeconds(1), DefaultLifetime = TimeSpan.FromDays(366),
+                MaxRequestBodyBytes = -1,
+                MinRequestBytesPerSecond = 0,
+                MaxStoredBytes = -1,
+                MetadataBytes = 0,
+                MaxVariants = 0,
+                MaxResponseHeaderBytes = 0,
+                MaxUpstreamConnections = 0,
+                ConnectTimeout = TimeSpan.Zero,
+                ResponseTimeout = TimeSpan.Zero,
+                BodyIdleTimeout = TimeSpan.Zero,
+                HitForMiss = -TimeSpan.FromSeconds(1),
+                DefaultLifetime = TimeSpan.FromDays(366),
                 TargetedFields = ["not a name"],
             },
         }).Validate());

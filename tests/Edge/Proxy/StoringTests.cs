@@ -372,6 +372,12 @@ public sealed class StoringTests
 
     private static StoredResponse Response(string key, Selection selection) => new()
     {
-        Key = key, Status = 200, Fields = new HeaderDictionary { ["X"] = "1" }, Freshness = new() { Lifetime = default, ReceivedAt = default }, Selection = selection, Body = default, Length = 0,
+        Key = key,
+        Status = 200,
+        Fields = new HeaderDictionary { ["X"] = "1" },
+        Freshness = new() { Lifetime = default, ReceivedAt = default },
+        Selection = selection,
+        Body = default,
+        Length = 0,
     };
 }
