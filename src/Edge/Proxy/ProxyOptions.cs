@@ -24,8 +24,8 @@ public sealed record ProxyOptions
     /// <summary>Bytes of a response's header section at most: 1 KiB to 1 MiB, default 64 KiB; then 502.</summary>
     public int MaxResponseHeaderBytes { get; init; } = 64 * 1024;
 
-    /// <summary>Connections at once to each upstream: 1 to 65,536, default 256. At the bound a request waits, for <see cref="ResponseTimeout"/> at most.</summary>
-    public int MaxUpstreamConnections { get; init; } = 256;
+    /// <summary>Connections at once to each upstream: 1 to 65,536, default 1,024: a client that reads slowly what is not stored holds one. At the bound a request waits, for <see cref="ResponseTimeout"/> at most.</summary>
+    public int MaxUpstreamConnections { get; init; } = 1024;
 
     /// <summary>10 ms to 1 min, default 2 s: a host of the same site answers within milliseconds, one across an ocean within a quarter of a second.</summary>
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromSeconds(2);
