@@ -142,7 +142,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         cache.Damaged = repair.Add;
         meter.Watch(cache, objects, buffers, fills, repair);
         var parts = new EdgeParts(options, keys, NativeScheme.Instance, objects, cache, recall, fills, meter, new(options), limits, time, log);
-        var proxy = options.Mode == EdgeMode.Http ? ending.Owns(new ProxyParts(options, cache, buffers, meter, parts.Fields.RetryAfter, time, log)) : null;
+        var proxy = options.Mode == EdgeMode.Http ? ending.Owns(new ProxyParts(options, cache, buffers, meter, limits, parts.Fields.RetryAfter, time, log)) : null;
         if (proxy is not null)
             ending.Add(() => new(proxy.Exchanges.StopAsync()));
 

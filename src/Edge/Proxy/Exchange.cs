@@ -36,7 +36,7 @@ internal sealed class Exchange(string key, string collapseKey)
     private readonly Lock _gate = new();
     private readonly TaskCompletionSource<ExchangeHead> _head = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _unwanted = new();
-    private UpstreamReply? _private;
+    private IDisposable? _forLeader;
     private int _interest;
     private bool _leaderLeft;
 
@@ -52,50 +52,46 @@ internal sealed class Exchange(string key, string collapseKey)
 
     public CancellationToken Unwanted => _unwanted.Token;
 
-    public void Want()
-    {
-        lock (_gate)
-            _interest++;
-    }
+    /// <summary>A request joins. Under the table's lock, as <see cref="Leave"/>: nobody joins what has been given up.</summary>
+    public void Want() => _interest++;
 
-    /// <summary>A request leaves, served or not.</summary>
-    public void Leave(bool isLeader)
+    /// <summary>A request leaves, served or not; true when nobody is left who waits for upstream's answer.</summary>
+    public bool Leave() => --_interest == 0 && !_head.Task.IsCompleted;
+
+    /// <summary>The leader leaves: what was for it alone is nobody's.</summary>
+    public void LeaderLeft()
     {
-        UpstreamReply? nobodys = null;
-        var isUnwanted = false;
+        IDisposable? nobodys;
         lock (_gate)
         {
-            if (isLeader)
-            {
-                _leaderLeft = true;
-                (nobodys, _private) = (_private, null);
-            }
-
-            isUnwanted = --_interest == 0 && !_head.Task.IsCompleted;
+            _leaderLeft = true;
+            (nobodys, _forLeader) = (_forLeader, null);
         }
 
         nobodys?.Dispose();
-        if (isUnwanted)
-            _unwanted.Cancel();
     }
 
-    /// <summary>The leader's own response.</summary>
-    public UpstreamReply? TakePrivate()
+    public void GiveUp() => _unwanted.Cancel();
+
+    /// <summary>The leader's own: its response when that is private, else its place in the body.</summary>
+    public T? Take<T>()
+        where T : class, IDisposable
     {
         lock (_gate)
         {
-            var reply = _private;
-            _private = null;
-            return reply;
+            if (_forLeader is not T own)
+                return null;
+            _forLeader = null;
+            return own;
         }
     }
 
-    public void Publish(ExchangeHead head, UpstreamReply? forLeader = null)
+    public void Publish(ExchangeHead head, IDisposable? forLeader = null)
     {
         lock (_gate)
         {
             if (!_leaderLeft)
-                (_private, forLeader) = (forLeader, null);
+                (_forLeader, forLeader) = (forLeader, null);
             _head.TrySetResult(head);
         }
 

@@ -38,7 +38,9 @@ internal sealed partial class ExchangeTable(
     /// <param name="request">The request's fields, copied when it leads.</param>
     /// <param name="stored">The stored response that is to be revalidated.</param>
     /// <param name="join">False: asks by itself, as others may not share the answer.</param>
-    public ExchangeLease JoinOrLead(string key, CacheDirectives directives, IHeaderDictionary request, Func<UpstreamCall> call, StoredResponse? stored, bool join)
+    /// <param name="background">Nobody waits for it, and it goes on all the same.</param>
+    public ExchangeLease JoinOrLead(
+        string key, CacheDirectives directives, IHeaderDictionary request, Func<UpstreamCall> call, StoredResponse? stored, bool join, bool background = false)
     {
         var collapseKey = responses.CollapseKey(key, request);
         Exchange exchange;
@@ -47,11 +49,13 @@ internal sealed partial class ExchangeTable(
             if (join && _joinable.TryGetValue(collapseKey, out var present) && MayJoin(present, directives))
             {
                 present.Want();
-                return new(present, isLeader: false);
+                return new(this, present, isLeader: false);
             }
 
             exchange = new Exchange(key, collapseKey);
             exchange.Want();
+            if (background)
+                exchange.Want();
             _running.Add(exchange);
             if (join)
                 _joinable[collapseKey] = exchange;
@@ -61,7 +65,7 @@ internal sealed partial class ExchangeTable(
         var own = ForwardedFields.CopyOf(request);
         var question = call();
         _ = Task.Run(() => RunAsync(exchange, question, own, directives, stored));
-        return new(exchange, isLeader: true);
+        return new(this, exchange, isLeader: true);
     }
 
     /// <summary>
@@ -82,10 +86,10 @@ internal sealed partial class ExchangeTable(
         lock (_gate)
             _running.Add(exchange);
         var response = StoredResponse.Of(key, reply, freshness, policy, request, NewBody(key));
-        var body = new SharedBody(response, cache.Sequence, cache, buffers);
-        exchange.Publish(new(ExchangeResult.Shared, reply.Status, response, body));
+        var body = new SharedBody(response, cache.Sequence, responses.IsProven(key), cache, buffers);
+        exchange.Publish(new(ExchangeResult.Shared, reply.Status, response, body), body.Join());
         _ = Task.Run(() => StoreAsync(exchange, response, body, reply));
-        return new(exchange, isLeader: true);
+        return new(this, exchange, isLeader: true);
     }
 
     /// <summary>RFC 9111 §4.4: what is stored of a URL leaves, and what is under way for it is not stored.</summary>
@@ -116,6 +120,22 @@ internal sealed partial class ExchangeTable(
         }
 
         await _idle.Task;
+    }
+
+    internal void Leave(Exchange exchange, bool isLeader)
+    {
+        if (isLeader)
+            exchange.LeaderLeft();
+        bool unwanted;
+        lock (_gate)
+        {
+            unwanted = exchange.Leave();
+            if (unwanted)
+                Unjoin(exchange);
+        }
+
+        if (unwanted)
+            exchange.GiveUp();
     }
 
     // Before its head has come, any: they ask at the same time. After it, only who may have that response from a store.
@@ -171,10 +191,10 @@ internal sealed partial class ExchangeTable(
             }
 
             var response = StoredResponse.Of(exchange.Key, reply, freshness, policy, request, NewBody(exchange.Key));
-            var body = new SharedBody(response, cache.Sequence, cache, buffers);
+            var body = new SharedBody(response, cache.Sequence, responses.IsProven(exchange.Key), cache, buffers);
             responses.LearnNames(exchange.Key, response.Selection.Names);
             Rename(exchange, request);
-            exchange.Publish(new(ExchangeResult.Shared, reply.Status, response, body));
+            exchange.Publish(new(ExchangeResult.Shared, reply.Status, response, body), body.Join());
             handedOver = true;
             await StoreAsync(exchange, response, body, reply);
         }
@@ -291,7 +311,7 @@ internal sealed partial class ExchangeTable(
 }
 
 /// <summary>A request's hold on an exchange.</summary>
-internal sealed class ExchangeLease(Exchange exchange, bool isLeader) : IDisposable
+internal sealed class ExchangeLease(ExchangeTable table, Exchange exchange, bool isLeader) : IDisposable
 {
     private int _released;
 
@@ -299,11 +319,14 @@ internal sealed class ExchangeLease(Exchange exchange, bool isLeader) : IDisposa
 
     public Task<ExchangeHead> Head => exchange.Head;
 
-    public UpstreamReply? TakePrivate() => IsLeader ? exchange.TakePrivate() : null;
+    public UpstreamReply? TakePrivate() => IsLeader ? exchange.Take<UpstreamReply>() : null;
+
+    /// <summary>A place in the body. The leader's was there before the first byte, so that upstream does not run ahead of it.</summary>
+    public SharedBody.Reader Join(SharedBody body) => (IsLeader ? exchange.Take<SharedBody.Reader>() : null) ?? body.Join();
 
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _released, 1) == 0)
-            exchange.Leave(IsLeader);
+            table.Leave(exchange, IsLeader);
     }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Text;
 using Delivery.Edge.Metering;
@@ -43,10 +42,6 @@ internal sealed class OriginPool : IDisposable
             ResponseDrainTimeout = TimeSpan.FromSeconds(1),
         });
     }
-
-    /// <summary>Whether a text is <c>http(s)://host[:port][/prefix]</c>.</summary>
-    public static bool IsBase([NotNullWhen(true)] string? address) =>
-        Uri.TryCreate(address, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" && uri.Query.Length == 0 && uri.Fragment.Length == 0 && uri.UserInfo.Length == 0;
 
     /// <summary>Asks the first origin, and for safe methods the next one when it cannot be reached or says that it cannot answer. Never throws but when cancelled.</summary>
     public async Task<UpstreamReply> SendAsync(UpstreamCall call, CancellationToken cancellationToken)

@@ -1,6 +1,7 @@
 using Delivery.Edge.Cache;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Freshness;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Microsoft.Extensions.Logging;
 
@@ -9,9 +10,9 @@ namespace Delivery.Edge.Proxy;
 /// <summary>The parts of the node that a request in http mode meets on its way.</summary>
 internal sealed class ProxyParts : IDisposable
 {
-    public ProxyParts(EdgeOptions options, ChunkCache cache, FillBuffers buffers, EdgeMeter meter, string retryAfter, TimeProvider time, ILogger log)
+    public ProxyParts(EdgeOptions options, ChunkCache cache, FillBuffers buffers, EdgeMeter meter, EdgeLimits limits, string retryAfter, TimeProvider time, ILogger log)
     {
-        (Options, Cache, Meter, RetryAfter, Time, Log) = (options, cache, meter, retryAfter, time, log);
+        (Options, Cache, Meter, Limits, RetryAfter, Time, Log) = (options, cache, meter, limits, retryAfter, time, log);
         var proxy = options.Proxy;
         Policy = new() { Heuristics = proxy.Heuristics, DefaultLifetime = proxy.DefaultLifetime, TargetedFields = proxy.TargetedFields };
         Responses = new(proxy.MetadataBytes, proxy.MaxVariants);
@@ -25,6 +26,8 @@ internal sealed class ProxyParts : IDisposable
     public ChunkCache Cache { get; }
 
     public EdgeMeter Meter { get; }
+
+    public EdgeLimits Limits { get; }
 
     public ProxyMeter ProxyMeter { get; } = new();
 

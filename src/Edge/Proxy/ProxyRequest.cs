@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using Delivery.Edge.Freshness;
+using Delivery.Edge.Limits;
 using Delivery.Edge.Metering;
 using Delivery.Edge.Ranges;
 using Delivery.Edge.Requests;
@@ -14,7 +15,7 @@ namespace Delivery.Edge.Proxy;
 /// <summary>
 /// The life of a request in http mode, in order:
 /// <list type="number">
-/// <item>limit: connections, header sizes, body sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs</item>
+/// <item>limit: connections, header sizes, body sizes and slow clients are Kestrel's limits (<see cref="KestrelSetup"/>), met before this code runs; here the client's rates, and the node's work</item>
 /// <item>admit: method, framing, target, loops; then the fields of the hop are taken away</item>
 /// <item>plan: from the stored responses; else join or lead an exchange with upstream, or pass</item>
 /// <item>answer: preconditions, range, fields; what is not stored goes through as it is</item>
@@ -31,13 +32,14 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
     private const int FlushBytes = Chunk.SizeBytes;
 
-    // What goes through unstored is flushed as it comes, in pieces of what a socket read gives.
+    // What goes through unstored, in pieces of what a socket read gives.
     private const int PassBytes = 16 * 1024;
 
     private static readonly string[] ConditionFields = ["Range", "If-Range", "If-None-Match", "If-Modified-Since"];
     private static readonly string[] OfThisConnection = ["Host", "Content-Length", "Expect"];
 
     private readonly BodySender _sender = new();
+    private readonly Allowance _allowance = new(parts.Limits);
     private IFeatureCollection _features = null!;
     private IHttpRequestFeature _request = null!;
     private IHttpResponseFeature _response = null!;
@@ -56,6 +58,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private CacheState _cache;
     private bool _clientLeft;
     private bool _firstByteSeen;
+    private bool _flushed;
 
     public void Begin(IFeatureCollection features)
     {
@@ -64,7 +67,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
         _started = parts.Time.GetTimestamp();
-        _isHead = _isGet = _clientLeft = _firstByteSeen = false;
+        _isHead = _isGet = _clientLeft = _firstByteSeen = _flushed = false;
         _host = _target = _key = "";
         _directives = CacheDirectives.None;
         _range = RangeHeader.None;
@@ -76,9 +79,8 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     {
         try
         {
-            // 1. Limit: done by Kestrel.
-            // 2. Admit.
-            if (!Admit())
+            // 1. Limit. 2. Admit. 1. Limit what is to be worked on.
+            if (!Limit() || !Admit() || !Start())
                 return;
 
             // 3. Plan.
@@ -103,14 +105,10 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             // The client left while this request waited. That is no error, and what others wait for goes on.
             _clientLeft = true;
         }
-        catch (BadHttpRequestException exception) when (!_sender.Started)
-        {
-            // The request's body, read only on its way upstream.
-            Answer(exception.StatusCode);
-        }
         finally
         {
             Release();
+            _allowance.End();
         }
     }
 
@@ -123,6 +121,26 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             parts.Meter.RequestEnded(_response.StatusCode, _cache);
         parts.ProxyMeter.RequestEnded(_result);
         parts.Meter.Sent(_sender.SentBytes);
+    }
+
+    // 1. Limit.
+    private bool Limit()
+    {
+        // A node that stops sends its clients elsewhere.
+        if (parts.Limits.IsStopping && (_request.Protocol == HttpProtocol.Http11 || _request.Protocol == HttpProtocol.Http10))
+            _response.Headers.Connection = "close";
+        if (_allowance.TryEnter(_features.Get<IHttpConnectionFeature>()?.RemoteIpAddress, _started))
+            return true;
+        _response.Headers.RetryAfter = _allowance.RetryAfterSeconds.ToString(CultureInfo.InvariantCulture);
+        return Refuse(StatusCodes.Status429TooManyRequests);
+    }
+
+    private bool Start() => _allowance.TryStart() || RefuseOverload();
+
+    private bool RefuseOverload()
+    {
+        _response.Headers.RetryAfter = parts.RetryAfter;
+        return Refuse(StatusCodes.Status503ServiceUnavailable);
     }
 
     // 2. Admit.
@@ -142,6 +160,8 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
                 _isHead = true;
                 break;
             case "CONNECT" or "TRACE":
+                // RFC 9110 §9.3.8: TRACE would show one client's fields, this edge's among them; §9.3.6: this is no tunnel.
+                _response.Headers.Allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 return Refuse(StatusCodes.Status405MethodNotAllowed);
         }
 
@@ -197,7 +217,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         if (stored is not null && !stored.IsIn(parts.Cache))
         {
             // Evicted, a part at least: what is left is of no use.
-            parts.Responses.Remove(stored);
+            parts.Responses.RemoveEvicted(stored);
             stored = null;
         }
 
@@ -210,7 +230,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
                     return true;
                 case Reuse.StaleWhileRevalidate:
                     // Behind this request's back; who comes meanwhile joins it.
-                    Exchange(stored, join: true).Dispose();
+                    Exchange(stored, join: true, background: true).Dispose();
                     await HitAsync(stored, ProxyResult.Stale);
                     return true;
             }
@@ -228,6 +248,12 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         if (_isHead || (stored is null && (!_range.IsNone || parts.Responses.IsPass(_key, now))))
         {
             await PassAsync(reason, stored);
+            return true;
+        }
+
+        if (!_allowance.TryMiss())
+        {
+            RefuseOverload();
             return true;
         }
 
@@ -262,7 +288,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private static bool IsServerError(int status) => status is 500 or 502 or 503 or 504;
 
     // The question of an exchange is for the whole response, whatever part or condition this client asks with: others share it, and the cache answers conditions itself.
-    private ExchangeLease Exchange(StoredResponse? stored, bool join) => parts.Exchanges.JoinOrLead(_key, _directives, _request.Headers, () =>
+    private ExchangeLease Exchange(StoredResponse? stored, bool join, bool background = false) => parts.Exchanges.JoinOrLead(_key, _directives, _request.Headers, () =>
     {
         var call = Call(null);
         var fields = call.Fields;
@@ -273,7 +299,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         if (stored?.LastModified is { } modified)
             fields.IfModifiedSince = modified;
         return call;
-    }, stored, join);
+    }, stored, join, background);
 
     private UpstreamCall Call(HttpContent? body)
     {
@@ -294,6 +320,12 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     private async Task PassAsync(string reason, StoredResponse? stored = null)
     {
         Release();
+        if (!_allowance.TryMiss())
+        {
+            RefuseOverload();
+            return;
+        }
+
         var hasBody = _features.Get<IHttpRequestBodyDetectionFeature>()!.CanHaveBody;
         using var body = hasBody ? new RequestBody(_request.Body, _request.Headers.ContentLength) : null;
         _reply = await parts.Origins.SendAsync(Call(body), Aborted);
@@ -317,7 +349,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             Invalidate(reply);
         if (_isHead && stored is not null && reply.Status == StatusCodes.Status200OK)
             UpdateByHead(stored, reply);
-        if ((_isGet || IsAnswerToGet(reply)) && parts.Exchanges.TryAdopt(_key, reply, _request.Headers, _directives, out _) is { } adopted)
+        if ((IsWholeAnswer(reply) || IsAnswerToPost(reply)) && parts.Exchanges.TryAdopt(_key, reply, _request.Headers, _directives, out _) is { } adopted)
         {
             (_lease, _reply) = (adopted, null);
             await ShareAsync(await adopted.Head, reason);
@@ -340,8 +372,16 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         }
     }
 
+    // What answers a condition or a range (412, 416) is no answer to the URL alone.
+    private bool IsWholeAnswer(UpstreamReply reply)
+    {
+        var fields = _request.Headers;
+        return _isGet && (reply.Status == StatusCodes.Status200OK
+            || (fields.Range.Count == 0 && fields.IfMatch.Count == 0 && fields.IfUnmodifiedSince.Count == 0 && fields.IfNoneMatch.Count == 0 && fields.IfModifiedSince.Count == 0));
+    }
+
     // RFC 9110 §9.3.3: a POST's response that says how long it is fresh, and that it is what a GET here would give.
-    private bool IsAnswerToGet(UpstreamReply reply) =>
+    private bool IsAnswerToPost(UpstreamReply reply) =>
         _request.Method == "POST" && reply.Status == StatusCodes.Status200OK
         && reply.Fields.ContentLocation is { Count: 1 } location && SameOrigin(location[0]) == _key
         && parts.Policy.Evaluate(reply.Status, reply.Fields, reply.RequestedAt, reply.ReceivedAt).Source == LifetimeSource.Explicit;
@@ -371,14 +411,15 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     // 4. Answer: from a response that is being stored.
     private Task ShareAsync(ExchangeHead head, string reason)
     {
-        _reader = head.Body!.Join();
+        _reader = _lease!.Join(head.Body!);
         (_result, _cache) = (ProxyResult.Miss, CacheState.Miss);
-        var isLeader = _lease!.IsLeader;
+        var isLeader = _lease.IsLeader;
         return RespondAsync(head.Response!, $"fwd={reason}; fwd-status={head.Status}; stored{(isLeader ? "" : "; collapsed")}", hasAge: !isLeader);
     }
 
     private async Task RespondAsync(StoredResponse response, string cacheStatus, bool hasAge)
     {
+        _allowance.EndMiss();
         var verdict = response.Status == StatusCodes.Status200OK
             ? Preconditions.EvaluateStored(_request.Headers, response.ETag, ModifiedOf(response))
             : PreconditionVerdict.ProceedWhole;
@@ -424,6 +465,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     // 4. Answer: what upstream said, for this client alone.
     private async Task SendPrivateAsync(UpstreamReply reply, string reason, bool stripped)
     {
+        _allowance.EndMiss();
         (_result, _cache) = (ProxyResult.Pass, CacheState.Miss);
         // The conditions were kept from upstream, so they are met here.
         var notModified = stripped && reply.Status == StatusCodes.Status200OK
@@ -443,22 +485,38 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
         _response.Headers.ContentLength = reply.Length;
         await _sender.StartAsync();
-        while (true)
+        if (await CopyAsync(reply, long.MaxValue) < 0)
         {
-            var count = await reply.ReadAsync(_sender.GetMemory(PassBytes), Aborted);
-            if (count < 0)
-            {
-                parts.ProxyMeter.Failed(reply.Failure);
-                Abort(reply.Failure);
-                return;
-            }
-
-            if (count == 0)
-                return;
-            _sender.Advance(count);
-            if (!await FlushAsync())
-                return;
+            parts.ProxyMeter.Failed(reply.Failure);
+            Abort(reply.Failure);
         }
+    }
+
+    // Upstream's bytes as they come; how many, -1 when they broke off.
+    private async ValueTask<long> CopyAsync(UpstreamReply reply, long limit)
+    {
+        var copied = 0L;
+        while (copied < limit)
+        {
+            var ready = reply.WaitAsync(Aborted);
+            if (!ready.IsCompleted && !await FlushBeforeWaitingAsync())
+                return copied;
+            await ready;
+            var room = (int)Math.Min(PassBytes, limit - copied);
+            var count = await reply.ReadAsync(_sender.GetMemory(room)[..room], Aborted);
+            if (count < 0)
+                return count;
+            if (count == 0)
+                break;
+            _sender.Advance(count);
+            copied += count;
+            if (_sender.UnflushedBytes >= FlushBytes && !await FlushAsync())
+                return copied;
+        }
+
+        if (_sender.UnflushedBytes > 0)
+            await FlushAsync();
+        return copied;
     }
 
     private static string? First(IHeaderDictionary fields, string name) => fields.TryGetValue(name, out var values) ? values[0] : null;
@@ -486,6 +544,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     {
         await _sender.StartAsync();
         var body = _reader?.Body;
+        // Upstream is read on for whoever wants what comes later.
+        if (_reader is not null)
+            _reader.Position = start;
         for (var position = start; position < end;)
         {
             // Before anything is looked for: what has landed by now is in a buffer or in the cache.
@@ -500,7 +561,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             {
                 if (outcome == BodyOutcome.Completed)
                     break;
-                if (_sender.UnflushedBytes > 0 && !await FlushAsync())
+                if (!await FlushBeforeWaitingAsync())
                     return;
                 await body!.WaitAsync(position, Aborted);
                 continue;
@@ -543,7 +604,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
     // A chunk has left the cache under a reader slower than its eviction. RFC 9110 §13.1.5: the rest comes from upstream, if it is the rest of the same bytes; else the response is cut.
     private async Task ResumeAsync(StoredResponse response, long position, long end)
     {
-        parts.Responses.Remove(response);
+        parts.Responses.RemoveEvicted(response);
         if (response is { ETag: { } etag, Length: { } length } && !etag.StartsWith("W/", StringComparison.Ordinal))
         {
             var call = Call(null);
@@ -557,19 +618,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             if (_reply.Status == StatusCodes.Status206PartialContent && First(_reply.Fields, "Content-Range") == range && First(_reply.Fields, "ETag") == etag)
             {
                 parts.ProxyMeter.Resumed();
-                while (position < end)
-                {
-                    var room = (int)Math.Min(PassBytes, end - position);
-                    var count = await _reply.ReadAsync(_sender.GetMemory(room)[..room], Aborted);
-                    if (count <= 0)
-                        break;
-                    _sender.Advance(count);
-                    position += count;
-                    if (!await FlushAsync())
-                        return;
-                }
-
-                if (position == end)
+                if (await CopyAsync(_reply, end - position) == end - position || _clientLeft)
                     return;
             }
         }
@@ -579,7 +628,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
 
     private async ValueTask<bool> FlushAsync()
     {
-        if (!_firstByteSeen)
+        _flushed = true;
+        _allowance.Sent(_sender.UnflushedBytes);
+        if (!_firstByteSeen && _sender.UnflushedBytes > 0)
         {
             _firstByteSeen = true;
             parts.Meter.FirstByte(parts.Time.GetElapsedTime(_started), _cache);
@@ -590,6 +641,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         _clientLeft = true;
         return false;
     }
+
+    // The header section as well: a client may wait for it alone.
+    private async ValueTask<bool> FlushBeforeWaitingAsync() => (_flushed && _sender.UnflushedBytes == 0) || await FlushAsync();
 
     private CancellationToken Aborted => _features.Get<IHttpRequestLifetimeFeature>()!.RequestAborted;
 

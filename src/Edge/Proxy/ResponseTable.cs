@@ -113,6 +113,20 @@ internal sealed class ResponseTable(long budgetBytes, int maxVariants)
         }
     }
 
+    /// <summary>As <see cref="Remove"/>, of a response whose body has left the cache and is asked for again. The cache cannot know that it is the same: a new body has a new name.</summary>
+    public void RemoveEvicted(StoredResponse response)
+    {
+        lock (_gate)
+            GetOrAdd(response.Key).Value.IsProven = true;
+        Remove(response);
+    }
+
+    public bool IsProven(string key)
+    {
+        lock (_gate)
+            return _entries.TryGetValue(key, out var node) && node.Value.IsProven;
+    }
+
     /// <summary>RFC 9111 §4.4: every variant of a URL leaves.</summary>
     public void Invalidate(string key)
     {
@@ -197,5 +211,7 @@ internal sealed class ResponseTable(long budgetBytes, int maxVariants)
         public IReadOnlyList<string> Names { get; set; } = [];
 
         public DateTimeOffset PassUntil { get; set; }
+
+        public bool IsProven { get; set; }
     }
 }

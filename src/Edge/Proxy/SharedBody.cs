@@ -15,15 +15,21 @@ internal enum BodyOutcome
 }
 
 /// <summary>
-/// A response's body on its way into the cache. Whoever needs it reads the bytes as they land, from the chunk that is being filled, and what is behind that from the cache; so nobody slow
-/// holds a buffer or stops anyone.
+/// A response's body on its way into the cache. Whoever needs it reads the bytes as they land, from the chunks' buffers, and who is behind reads from the cache, so nobody slow stops anyone
+/// faster. Upstream is read no further than <see cref="MaxAheadBytes"/> ahead of the fastest reader, and while the buffers are not in demand the chunks in between stay at hand for it: what it
+/// reads next must not have left the cache's probation before. Without readers, upstream is read as fast as it sends.
 /// </summary>
 /// <remarks><code>
-/// storing: chunk filled ──▶ queued to the cache ──▶ settled: its buffer goes back
+/// storing: chunk filled ──▶ queued to the cache ──▶ settled ──▶ read by the fastest, or buffers in demand: its buffer goes back
 ///    └── longer than MaxStoredBytes ──▶ passing: a chunk's buffer goes back when every reader has it; upstream is read no faster than the slowest reads
 /// </code></remarks>
-internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCache cache, FillBuffers buffers)
+/// <param name="sequence">The cache's control sequence when upstream was asked.</param>
+/// <param name="isProven">The URL was stored before, left for lack of room, and was asked for again: its chunks need no probation.</param>
+internal sealed class SharedBody(StoredResponse response, long sequence, bool isProven, ChunkCache cache, FillBuffers buffers)
 {
+    /// <summary>512 KiB: the smallest probation holds some twelve chunks.</summary>
+    public const long MaxAheadBytes = 4L * Chunk.SizeBytes;
+
     // Chunks held at once while passing: one is filled while the other is read.
     private const int MaxPassing = 2;
 
@@ -117,7 +123,7 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
                     Write(slot);
                 if (count == 0)
                     break;
-                if (_passing && !await HasRoomAsync(stop))
+                if (!await MayGoOnAsync(stop))
                     return;
             }
 
@@ -176,17 +182,19 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
         }
 
         var record = new CacheRecord(response.ChunkKey(Chunk.IndexOf(slot.Start)), _path, sequence, slot.Filled);
-        cache.Write(new(record, slot.Buffer.Seal(record), () => Settle(slot)));
+        cache.Write(new(record, slot.Buffer.Seal(record), () => Settle(slot), ToMain: isProven));
     }
 
     private void Settle(Slot slot)
     {
-        Drop(slot);
         lock (_gate)
         {
+            slot.Settled = true;
             if (--_unsettled == 0)
                 _settled?.TrySetResult();
         }
+
+        Trim();
     }
 
     private Task SettledAsync()
@@ -200,8 +208,8 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
         }
     }
 
-    // While passing: waits until a reader has gone on; false when there is none.
-    private async ValueTask<bool> HasRoomAsync(CancellationToken stop)
+    // Waits until a reader has gone on, when it must; false when there is none and nothing is stored.
+    private async ValueTask<bool> MayGoOnAsync(CancellationToken stop)
     {
         while (true)
         {
@@ -210,8 +218,8 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
             lock (_gate)
             {
                 if (_readers.Count == 0)
-                    return false;
-                if (_slots.Count(s => !s.Queued) < MaxPassing)
+                    return !_passing;
+                if (_passing ? _slots.Count(s => !s.Queued) < MaxPassing : _landed - _readers.Max(r => r.Position) <= MaxAheadBytes)
                     return true;
                 _room = new(TaskCreationOptions.RunContinuationsAsynchronously);
                 room = _room.Task;
@@ -221,18 +229,19 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
         }
     }
 
-    // While passing: chunks that every reader has go.
+    // Upstream may be read on, and buffers that nobody waits for go back.
     private void Trim()
     {
         List<Slot> done;
         TaskCompletionSource? room;
         lock (_gate)
         {
-            if (!_passing && _outcome == BodyOutcome.Running)
-                return;
             var slowest = _readers.Count == 0 ? long.MaxValue : _readers.Min(r => r.Position);
-            // What broke off is cut for everyone.
-            done = _slots.FindAll(s => !s.Queued && (_outcome == BodyOutcome.Broken || (s.Start + s.Filled <= slowest && (s.Filled == Chunk.SizeBytes || _outcome == BodyOutcome.Completed))));
+            var fastest = _readers.Count == 0 || buffers.InUse > buffers.Capacity / 2 ? long.MaxValue : _readers.Max(r => r.Position);
+            // What broke off is cut for everyone; what is queued is the cache's until it has settled.
+            done = _slots.FindAll(s => s.Queued
+                ? s.Settled && s.Start + s.Filled <= fastest
+                : _outcome == BodyOutcome.Broken || (_passing && s.Start + s.Filled <= slowest && (s.Filled == Chunk.SizeBytes || _outcome == BodyOutcome.Completed)));
             (room, _room) = (_room, null);
         }
 
@@ -282,7 +291,7 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
         Trim();
     }
 
-    /// <summary>One who reads the body; its place keeps the buffers of a body that is not stored.</summary>
+    /// <summary>One who reads the body; its place says how far upstream is read.</summary>
     internal sealed class Reader(SharedBody body) : IDisposable
     {
         private long _position;
@@ -295,8 +304,7 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
             set
             {
                 Volatile.Write(ref _position, value);
-                if (body._passing)
-                    body.Trim();
+                body.Trim();
             }
         }
 
@@ -312,7 +320,11 @@ internal sealed class SharedBody(StoredResponse response, long sequence, ChunkCa
 
         public int Filled { get; set; }
 
+        /// <summary>Given to the cache.</summary>
         public bool Queued { get; set; }
+
+        /// <summary>Written by it, or refused.</summary>
+        public bool Settled { get; set; }
 
         public int References { get; set; } = 1;
     }

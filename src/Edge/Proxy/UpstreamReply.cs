@@ -69,6 +69,9 @@ internal sealed class UpstreamReply : IDisposable
         };
     }
 
+    /// <summary>Returns when <see cref="ReadAsync"/> has something to give, without holding memory meanwhile.</summary>
+    public async ValueTask WaitAsync(CancellationToken cancellationToken) => await ReadAsync(Memory<byte>.Empty, cancellationToken);
+
     /// <summary>The next bytes of the body; 0 at its end, -1 when it breaks off: then <see cref="Failure"/> says why.</summary>
     public async ValueTask<int> ReadAsync(Memory<byte> destination, CancellationToken cancellationToken)
     {
