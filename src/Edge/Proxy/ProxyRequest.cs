@@ -66,6 +66,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         _request = features.Get<IHttpRequestFeature>()!;
         _response = features.Get<IHttpResponseFeature>()!;
         _sender.Attach(features.Get<IHttpResponseBodyFeature>()!);
+        _allowance.Attach(features);
         _started = parts.Time.GetTimestamp();
         _isHead = _isGet = _clientLeft = _firstByteSeen = _flushed = false;
         _host = _target = _key = "";
@@ -108,7 +109,8 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
         finally
         {
             Release();
-            _allowance.End();
+            if (_sender.Started)
+                _allowance.HandedOver();
         }
     }
 
@@ -121,6 +123,7 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             parts.Meter.RequestEnded(_response.StatusCode, _cache);
         parts.ProxyMeter.RequestEnded(_result);
         parts.Meter.Sent(_sender.SentBytes);
+        _allowance.End();
     }
 
     // 1. Limit.
@@ -636,7 +639,9 @@ internal sealed partial class ProxyRequest(ProxyParts parts)
             parts.Meter.FirstByte(parts.Time.GetElapsedTime(_started), _cache);
         }
 
-        if (await _sender.FlushAsync())
+        var isHere = await _sender.FlushAsync();
+        _allowance.Taken();
+        if (isHere)
             return true;
         _clientLeft = true;
         return false;
