@@ -55,7 +55,8 @@ internal sealed partial class FillTable(
         Fill? fill;
         lock (_gate)
         {
-            if (_chunks.TryGetValue((path, generation, chunk, waits), out var present) || (waits && _chunks.TryGetValue((path, generation, chunk, false), out present)))
+            if ((_chunks.TryGetValue((path, generation, chunk, waits), out var present) || (waits && _chunks.TryGetValue((path, generation, chunk, false), out present)))
+                && !IsSuperseded(present.Fill, known))
             {
                 // A fill of another version (the object was replaced meanwhile) is waited for like any other: the request finds the versions
                 // different when it looks at the lease's entry, and plans anew.
@@ -209,6 +210,10 @@ internal sealed partial class FillTable(
         return length;
     }
 
+    // A fill of a version that another has replaced, until its chunks have entered the cache. Who wants the version that is known now would find the wrong one again and again.
+    private bool IsSuperseded(Fill fill, EdgeObject? known) =>
+        known is not null && fill.Entry is { } entry && entry.Hash != known.Hash && objects.TryFind(known.Path, time.GetUtcNow(), out var current) && current.Hash == known.Hash;
+
     private bool IsUnderWay(string path, long generation, long chunk, bool waits) =>
         _chunks.ContainsKey((path, generation, chunk, waits)) || (waits && _chunks.ContainsKey((path, generation, chunk, false)));
 
@@ -217,7 +222,8 @@ internal sealed partial class FillTable(
         for (var i = 0; i < fill.Chunks.Length; i++)
         {
             fill.Chunks[i] = new(fill, i) { References = 1, Buffer = fill.Reserved > 0 ? buffers.Take() : null };
-            _chunks.Add((fill.Path, fill.Generation, fill.FirstChunk + i, fill.WaitsForSibling), fill.Chunks[i]);
+            // In the place of a superseded one, if there is one.
+            _chunks[(fill.Path, fill.Generation, fill.FirstChunk + i, fill.WaitsForSibling)] = fill.Chunks[i];
         }
 
         _running++;
@@ -425,7 +431,12 @@ internal sealed partial class FillTable(
     private void Unregister(FillChunk chunk)
     {
         lock (_gate)
-            _chunks.Remove((chunk.Fill.Path, chunk.Fill.Generation, chunk.Index, chunk.Fill.WaitsForSibling));
+        {
+            var key = (chunk.Fill.Path, chunk.Fill.Generation, chunk.Index, chunk.Fill.WaitsForSibling);
+            if (_chunks.TryGetValue(key, out var present) && present == chunk)
+                _chunks.Remove(key);
+        }
+
         Release(chunk);
     }
 

@@ -56,6 +56,8 @@ public sealed class PeerCluster : IAsyncDisposable
             HotTierBytes = EdgeOptions.MinHotTierBytes,
             FillBufferBytes = 16 << 20,
             UpstreamRetries = 0,
+            // By the machine's clock, and the machine may be busy.
+            UpstreamConnectTimeout = TimeSpan.FromSeconds(30),
             DrainTimeout = TimeSpan.Zero,
             Upstreams = upstreams,
         };

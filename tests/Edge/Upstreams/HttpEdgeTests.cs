@@ -34,6 +34,8 @@ public sealed class HttpEdgeTests : IAsyncLifetime
             HotTierBytes = EdgeOptions.MinHotTierBytes,
             FillBufferBytes = 16 << 20,
             UpstreamRetries = 0,
+            // By the machine's clock, and the machine may be busy.
+            UpstreamConnectTimeout = TimeSpan.FromSeconds(30),
             Upstreams = [new() { Kind = UpstreamKind.Http, Name = "origin", Address = _origin.Address.ToString() }],
         };
         _edge = await EdgeNode.StartAsync(options, null, NullLoggerFactory.Instance, _time, CancellationToken.None);

@@ -22,6 +22,8 @@ public sealed class HttpUpstreamTests : IAsyncDisposable
         {
             EdgeId = "edge-a",
             UpstreamRetries = 0,
+            // By the machine's clock, and the machine may be busy.
+            UpstreamConnectTimeout = TimeSpan.FromSeconds(30),
             Upstreams = [new() { Kind = UpstreamKind.Http, Address = $"{_origin.Address}origin/" }],
         };
         _set = UpstreamSet.Create(options, null, null, _time, NullLogger.Instance);
