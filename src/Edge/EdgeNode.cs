@@ -156,12 +156,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
         ending.Add(() => admin?.DisposeAsync() ?? default);
         ending.Add(() => DrainAsync(peers is null ? [server] : [server, peers.Server], limits, options, log));
         await ListenAsync(
-            () => proxy is null ? server.StartAsync(new EdgeApplication(parts), cancellationToken) : server.StartAsync(new ProxyApplication(proxy), cancellationToken),
+            () => proxy is null ? server.StartAsync(Application(parts), cancellationToken) : server.StartAsync(new RequestApplication<ProxyRequest>(() => new(proxy)), cancellationToken),
             options.Port,
             options.CertificatePath is null ? null : options.TlsPort);
         if (peers is not null)
         {
-            await ListenAsync(() => peers.Server.StartAsync(new EdgeApplication(peers.Parts), cancellationToken), options.PeerPort, null);
+            await ListenAsync(() => peers.Server.StartAsync(Application(peers.Parts), cancellationToken), options.PeerPort, null);
             LogPeers(log, peers.Address);
         }
 
@@ -187,6 +187,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         if (left > 0)
             LogCut(log, left, options.DrainTimeout);
     }
+
+    private static RequestApplication<EdgeRequest> Application(EdgeParts parts) => new(() => new(parts));
 
     private static ChunkCache OpenCache(EdgeOptions options, TimeProvider time, ILogger log)
     {

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Tests;
@@ -54,25 +55,11 @@ public sealed class ScriptedStore(IObjectStore inner) : IObjectStore
     public IAsyncEnumerable<ObjectEntry> ListAsync(string prefix, string? startAfter, CancellationToken cancellationToken) =>
         inner.ListAsync(prefix, startAfter, cancellationToken);
 
-    private sealed class Content(ScriptedStore store, Stream inner, UpstreamScript? script) : Stream
+    private sealed class Content(ScriptedStore store, Stream inner, UpstreamScript? script) : ForwardStream
     {
         private long _given;
         private int _extra = script?.ExtraBytes ?? 0;
         private bool _disposed;
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -100,18 +87,6 @@ public sealed class ScriptedStore(IObjectStore inner) : IObjectStore
             Interlocked.Add(ref store._bytesRead, count);
             return count;
         }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         public override async ValueTask DisposeAsync()
         {

@@ -25,7 +25,7 @@ namespace Delivery.Edge.Proxy;
 /// Used again for the next request of its connection.
 /// </summary>
 [SuppressMessage("Reliability", "CA1001:Types that own disposable fields should be disposable", Justification = "What is held is released in RunAsync's finally.")]
-internal sealed partial class ProxyRequest(ProxyParts parts)
+internal sealed partial class ProxyRequest(ProxyParts parts) : IRequest
 {
     // Plans of one request. Each further one follows an exchange that turned out to be another variant's, so the bound is never met in health.
     private const int MaxPlans = 8;

@@ -30,7 +30,7 @@ namespace Delivery.Edge.Requests;
 /// A hit in RAM (or in the system's page cache) runs through all of it synchronously. Used again for the next request of its connection.
 /// </summary>
 [SuppressMessage("Reliability", "CA1001:Types that own disposable fields should be disposable", Justification = "The lease is released in RunAsync's finally.")]
-internal sealed partial class EdgeRequest(EdgeParts parts)
+internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
 {
     private const string PublicPrefix = "/audio/";
 

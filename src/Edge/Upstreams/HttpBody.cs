@@ -7,24 +7,10 @@ namespace Delivery.Edge.Upstreams;
 /// <param name="inner">The body as it comes.</param>
 /// <param name="skip">Bytes before the wanted ones; read and dropped at the first read, so that who needs the head alone waits for none of them.</param>
 /// <param name="take">Bytes wanted; null: all that come, and whoever reads finds out whether there are too many.</param>
-internal sealed class HttpBody(string upstream, Stream inner, long skip, long? take) : Stream
+internal sealed class HttpBody(string upstream, Stream inner, long skip, long? take) : ForwardStream
 {
     private long _skip = skip;
     private long _left = take ?? long.MaxValue;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -56,18 +42,6 @@ internal sealed class HttpBody(string upstream, Stream inner, long skip, long? t
             throw new UpstreamException(FillOutcome.Unavailable, upstream, $"The connection broke: {exception.Message}", exception);
         }
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     public override async ValueTask DisposeAsync()
     {

@@ -5,7 +5,7 @@ namespace Delivery.Edge.Upstreams;
 /// <summary>
 /// The body of an answer on its way: watches that bytes keep coming and that as many come as were promised, and tells the link how it ended, once.
 /// </summary>
-internal sealed class UpstreamBody : Stream
+internal sealed class UpstreamBody : ForwardStream
 {
     private readonly UpstreamRead _read;
     private readonly UpstreamLink _link;
@@ -21,20 +21,6 @@ internal sealed class UpstreamBody : Stream
         (_read, _link, _pass, _idleTimeout, _left) = (read, link, pass, idleTimeout, read.Length);
         // CancelAfter on a source that was made with a TimeProvider goes by that provider's clock.
         _idle = new(Timeout.InfiniteTimeSpan, time);
-    }
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
     }
 
     /// <summary>The first who knows how it ended says so; later ones are not heard.</summary>
@@ -74,18 +60,6 @@ internal sealed class UpstreamBody : Stream
             End(FillOutcome.Contradictory, "It sent more than it had promised.");
         return count;
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     public override async ValueTask DisposeAsync()
     {
