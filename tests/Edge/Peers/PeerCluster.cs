@@ -13,6 +13,8 @@ namespace Delivery.Edge.Tests.Peers;
 /// <summary>Edges that ask each other, and one store behind them. Its end is a test of its own: every buffer, lease, place, question and body of every edge is back.</summary>
 public sealed class PeerCluster : IAsyncDisposable
 {
+    private static int _ports;
+
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("edge-peers-");
     private readonly List<PeerEdge> _edges = [];
 
@@ -35,11 +37,25 @@ public sealed class PeerCluster : IAsyncDisposable
 
     public static UpstreamOptions Shield(PeerEdge shield) => new() { Kind = UpstreamKind.Peer, Name = "shield", Address = shield.Node.PeerAddress!.ToString() };
 
+    /// <summary>
+    /// A port that edges can be told of before it is open. Below those that the system gives away by itself (from 32,768), and another one in each process, or a test beside this one could take it first.
+    /// </summary>
     public static int FreePort()
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
+        while (true)
+        {
+            var port = 16_384 + ((Environment.ProcessId * 61) + Interlocked.Increment(ref _ports)) % 16_000;
+            try
+            {
+                using var listener = new TcpListener(IPAddress.Loopback, port);
+                listener.Start();
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Somebody's.
+            }
+        }
     }
 
     public async Task<PeerEdge> StartAsync(string id, IReadOnlyList<UpstreamOptions> upstreams, Func<EdgeOptions, EdgeOptions>? configure = null)

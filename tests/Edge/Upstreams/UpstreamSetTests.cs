@@ -221,7 +221,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
         var asking = FailureAsync();
         for (var round = 1; round <= 2; round++)
         {
-            await Poll.UntilAsync(() => _time.Waiting == 1);
+            await Poll.UntilAsync(() => _set.Meter.Retries == round && _time.Waiting == 1);
             Assert.Equal((round, round), (_first.Asked, _second.Asked));
             Assert.False(asking.IsCompleted);
             _time.Advance(TimeSpan.FromSeconds(2));
@@ -239,7 +239,7 @@ public sealed class UpstreamSetTests : IAsyncDisposable
         _second.Fail(() => new StoreException(StoreError.Unavailable, "Down."));
         _first.Script = _ => _first.Asked == 1 ? Task.FromException(new StoreException(StoreError.Unavailable, "Down.")) : Task.CompletedTask;
         var asking = OpenAsync();
-        await Poll.UntilAsync(() => _time.Waiting == 1);
+        await Poll.UntilAsync(() => _set.Meter.Retries == 1 && _time.Waiting == 1);
         _time.Advance(TimeSpan.FromSeconds(2));
         await using var read = await asking;
         Assert.Same(_first, read!.Upstream);
@@ -268,8 +268,10 @@ public sealed class UpstreamSetTests : IAsyncDisposable
         {
             // Successes between them, so that the breakers stay out of it. They earn three tokens, and the start is worth ten.
             fails = true;
+            var before = _set.Meter.Retries;
             var asking = Task.Run(async () => await FailureAsync());
-            await Poll.UntilAsync(() => asking.IsCompleted || _time.Waiting == 1);
+            // The moment before the retry, and no question's deadline.
+            await Poll.UntilAsync(() => asking.IsCompleted || (_set.Meter.Retries > before && _time.Waiting == 1));
             _time.Advance(TimeSpan.FromSeconds(2));
             await asking;
             fails = false;
