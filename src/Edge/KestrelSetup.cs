@@ -33,7 +33,7 @@ internal static class KestrelSetup
 
     // The kernel lets a fast connection's send buffer grow to megabytes. What lies there when a player drops an open range was fetched for nobody, so a socket takes no more than this
     // beyond what is on its way to the client.
-    private const int MaxUnsentInKernelBytes = 256 * 1024;
+    private const int MaxUnsentInKernelBytes = 64 * 1024;
 
     /// <summary>Where listeners connect.</summary>
     public static void Configure(KestrelServerOptions kestrel, EdgeOptions options, ConnectionGuards guards)
