@@ -21,6 +21,9 @@ internal readonly record struct FillDemand(string Path, ObjectKey Key, EdgeObjec
     /// <summary>It has asked for this chunk before.</summary>
     public bool IsRepeated { get; init; }
 
+    /// <summary>No more than it names: an edge asks, which reads ahead itself, and one tier on top of the other would multiply what each may waste.</summary>
+    public bool IsExact { get; init; }
+
     /// <summary>The chunk is to be filled even if the cache seems to hold it.</summary>
     public bool Refill { get; init; }
 }

@@ -163,7 +163,7 @@ internal sealed partial class FillTable(
             return null;
         if (known is not null && !demand.IsRepeated)
             known.ReadAhead.Read(wanted);
-        var length = Missing(path, generation, waits, known, chunk, known?.ReadAhead.Run(chunk, wanted, demand.IsSequential) ?? wanted);
+        var length = Missing(path, generation, waits, known, chunk, known is null || demand.IsExact ? wanted : known.ReadAhead.Run(chunk, wanted, demand.IsSequential));
         var reserved = buffers.TryReserve(length);
         var fill = new Fill(path, key, known, chunk, Math.Max(1, reserved))
         {

@@ -509,7 +509,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
             var offset = (int)(position % Chunk.SizeBytes);
             var wanted = (int)Math.Min(known.ChunkLength(index) - offset, _end - position);
 
-            if (index == known.ReadAhead.Next)
+            if (index == known.ReadAhead.Next && parts.Peer is null)
             {
                 _reached = index;
                 if (parts.Fills.Reached(known, index))
@@ -629,7 +629,14 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
         Release();
         // What a closed range names is wanted; an open one is dropped more often than read to its end.
         var wanted = _range.IsOpen && _multipart is null ? 1 : (int)Math.Clamp(Chunk.IndexOf(_end - 1) - index, 0, Chunk.MaxRun - 1) + 1;
-        _lease = parts.Fills.JoinOrLead(new(_path!, _key, _object, index, wanted) { IsSequential = index > _firstChunk, IsRepeated = index < _counted, Refill = refill, Asker = _asker });
+        _lease = parts.Fills.JoinOrLead(new(_path!, _key, _object, index, wanted)
+        {
+            IsSequential = index > _firstChunk,
+            IsRepeated = index < _counted,
+            IsExact = parts.Peer is not null,
+            Refill = refill,
+            Asker = _asker,
+        });
         if (_lease is null)
             return false;
         _counted = Math.Max(_counted, index + (_lease.Joined ? 1 : wanted));

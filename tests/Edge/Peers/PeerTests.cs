@@ -59,6 +59,26 @@ public sealed class PeerTests
     }
 
     [Fact]
+    public async Task Shield_FillsNoMoreThanTheEdgesAskedFor()
+    {
+        await using var cluster = new PeerCluster();
+        var content = EdgeFixture.Bytes(60 * Chunk.SizeBytes);
+        var path = await cluster.AddFileAsync(content);
+        var shield = await cluster.StartAsync("shield", [PeerCluster.StoreBehind]);
+        var edge = await cluster.StartAsync("edge-a", [PeerCluster.Shield(shield)]);
+        // A steady reader, for whom the edge reads ahead, and who stops in the middle.
+        for (var start = 0; start < 30 * Chunk.SizeBytes; start += Chunk.SizeBytes)
+        {
+            Assert.Equal(content[start..(start + Chunk.SizeBytes)], await edge.ReadAsync(path, $"bytes={start}-{start + Chunk.SizeBytes - 1}"));
+            await edge.SettledAsync();
+        }
+
+        await shield.SettledAsync();
+        Assert.True(edge.Node.Parts.Meter.FilledBytes > 30 * Chunk.SizeBytes);
+        Assert.Equal(edge.Node.Parts.Meter.FilledBytes, shield.Node.Parts.Meter.FilledBytes);
+    }
+
+    [Fact]
     public async Task RangePastTheEnd_AndAbsence_ArriveThroughAShield()
     {
         await using var cluster = new PeerCluster();
