@@ -265,6 +265,8 @@ internal sealed partial class FillTable(
             using var deadline = new CancellationTokenSource(options.FillTimeout, time);
             using var stop = _stopping.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), deadline);
             outcome = await FillAsync(fill, deadline);
+            if (outcome is FillOutcome.Truncated or FillOutcome.Contradictory)
+                LogFillFailed(log, fill.Path, fill.FirstChunk, outcome, null);
         }
         catch (Exception exception)
         {
@@ -473,7 +475,7 @@ internal sealed partial class FillTable(
         exception is OperationCanceledException && _stopping.IsCancellationRequested ? FillOutcome.Stopped : UpstreamSet.OutcomeOf(exception);
 
     [LoggerMessage(1020, LogLevel.Warning, "Fill of {Path} from chunk {Chunk} ended: {Outcome}")]
-    private static partial void LogFillFailed(ILogger logger, string path, long chunk, FillOutcome outcome, Exception exception);
+    private static partial void LogFillFailed(ILogger logger, string path, long chunk, FillOutcome outcome, Exception? exception);
 }
 
 /// <summary>The answer to a question for metadata alone.</summary>

@@ -34,8 +34,8 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
 {
     private const string PublicPrefix = "/audio/";
 
-    // Fills that found another version than the one before, after which a request gives up with 502.
-    private const int MaxChanges = 3;
+    // Fills that broke before their first byte, or found another version than the one before, after which a request gives up with 502.
+    private const int MaxBrokenFills = 3;
 
     // Plans of one request. Each further one follows an answer from upstream or another request's fill, so the bound is never met in health.
     private const int MaxPlans = 32;
@@ -79,7 +79,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
     private bool _collapsed;
     private bool _clientLeft;
     private bool _firstByteSeen;
-    private int _changes;
+    private int _brokenFills;
     private long _start;
     private long _end;
     private long _firstChunk;
@@ -113,7 +113,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
         _multipart = null;
         _led = null;
         _cache = CacheState.None;
-        _changes = 0;
+        _brokenFills = 0;
         (_start, _end) = (0, 0);
         (_firstChunk, _counted, _reached) = (long.MaxValue, -1, -1);
     }
@@ -424,7 +424,7 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
             case FillOutcome.PastEnd:
                 _mustDescribe = true;
                 return AskAgain(null);
-            case FillOutcome.Changed:
+            case FillOutcome.Changed or FillOutcome.Truncated or FillOutcome.Contradictory:
                 return AskAgain(lease.Outcome);
             default:
                 return AnswerBroken(lease.Outcome);
@@ -449,9 +449,9 @@ internal sealed partial class EdgeRequest(EdgeParts parts) : IRequest
         return true;
     }
 
-    private bool AskAgain(FillOutcome? change)
+    private bool AskAgain(FillOutcome? broken)
     {
-        if (change is { } outcome && ++_changes >= MaxChanges)
+        if (broken is { } outcome && ++_brokenFills >= MaxBrokenFills)
             return AnswerBroken(outcome);
         Release();
         _object = null;

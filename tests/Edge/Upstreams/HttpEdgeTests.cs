@@ -126,7 +126,8 @@ public sealed class HttpEdgeTests : IAsyncLifetime
         Assert.Equal(edge, (int)response.StatusCode);
         Assert.Equal(edge == 503 ? "1" : "", EdgeFixture.Header(response, "Retry-After"));
         Assert.Contains(error, EdgeFixture.Header(response, "Proxy-Status"), StringComparison.Ordinal);
-        Assert.Single(_origin.Requests);
+        // What contradicts itself may have been replaced in that moment, and is asked for twice more.
+        Assert.Equal(error == "http_protocol_error" ? 3 : 1, _origin.Requests.Count);
     }
 
     [Fact]

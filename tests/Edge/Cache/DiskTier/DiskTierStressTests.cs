@@ -53,7 +53,7 @@ public sealed class DiskTierStressTests
             }
         }
 
-        Assert.True(hits > 1000, $"seed {seed}: only {hits} hits");
+        Assert.True(hits > 200, $"seed {seed}: only {hits} hits");
     }
 
     // 1 for a hit.
