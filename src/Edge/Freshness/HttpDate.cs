@@ -7,7 +7,6 @@ namespace Delivery.Edge.Freshness;
 internal static class HttpDate
 {
     private const string ImfFixdate = "ddd, dd MMM yyyy HH:mm:ss 'GMT'";
-    private const string Rfc850 = "dddd, dd-MMM-yy HH:mm:ss 'GMT'";
     private static readonly string[] Asctime = ["ddd MMM dd HH:mm:ss yyyy", "ddd MMM  d HH:mm:ss yyyy"];
 
     /// <summary>

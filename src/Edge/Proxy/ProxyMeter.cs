@@ -56,8 +56,6 @@ internal sealed class ProxyMeter : IDisposable
 
     public long ResumedResponses => Volatile.Read(ref _resumed);
 
-    public long StoredResponses => Volatile.Read(ref _stored);
-
     public void Watch(ResponseTable responses, ExchangeTable exchanges)
     {
         _meter.CreateObservableGauge("delivery.edge.proxy.responses", () => responses.Count, "{response}", "Stored responses.");
