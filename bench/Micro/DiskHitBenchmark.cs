@@ -5,6 +5,7 @@ using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.DiskTier;
 using Delivery.Edge.Cache.Policy;
 using Delivery.Edge.Cache.Segments;
+using Delivery.ObjectStore;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 

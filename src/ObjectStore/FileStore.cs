@@ -170,6 +170,13 @@ public sealed class FileStore : IObjectStore
         }
     }
 
+    /// <summary>Closes the store's folders. What is open of it may be read to its end.</summary>
+    public void Dispose()
+    {
+        _root.Dispose();
+        _temp.Dispose();
+    }
+
     private SafeFileHandle? OpenObject(ObjectKey key, out ObjectInfo? info)
     {
         info = null;

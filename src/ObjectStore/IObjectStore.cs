@@ -8,7 +8,7 @@ namespace Delivery.ObjectStore;
 /// Expected absence is a value (<c>null</c>, <c>false</c>); everything else that goes wrong is a <see cref="StoreException"/> that says
 /// whose fault it is and whether a retry can help. A write is visible whole or not at all.
 /// </remarks>
-public interface IObjectStore
+public interface IObjectStore : IDisposable
 {
     /// <summary>Reads an object's metadata, or null when there is no such object.</summary>
     ValueTask<ObjectInfo?> FindAsync(ObjectKey key, CancellationToken cancellationToken);

@@ -8,9 +8,19 @@ namespace Delivery.ObjectStore;
 /// may give the same version (S3's ETag) or a new one.
 /// </param>
 /// <param name="ContentType">Media type as written.</param>
-/// <param name="Sha256">Lower-case hex digest of the whole object, or null when the store does not know it.</param>
+/// <param name="Sha256">
+/// Lower-case hex digest of the whole object, or null when the store does not know it. A bucket knows it of what was small or came with a promise
+/// (<see cref="ObjectWrite.ExpectedSha256"/>), and Google's tells it in <see cref="IObjectStore.FindAsync"/> alone, as its media answers carry no metadata of ours.
+/// </param>
 /// <param name="LastModified">When this version was written, UTC; some stores keep whole seconds only.</param>
-public sealed record ObjectInfo(ObjectKey Key, long Length, string Version, string ContentType, string? Sha256, DateTimeOffset LastModified);
+public sealed record ObjectInfo(ObjectKey Key, long Length, string Version, string ContentType, string? Sha256, DateTimeOffset LastModified)
+{
+    /// <summary>
+    /// From a secondary store while the primary does not answer, of an object that may change: it was so once, and may be so no more. Never said of an object that nobody changes. Such a
+    /// <see cref="Version"/> is good for no precondition.
+    /// </summary>
+    public bool MayBeStale { get; init; }
+}
 
 /// <summary>What a listing tells of an object: no more than S3 gives without a request per object. <see cref="IObjectStore.FindAsync"/> tells the rest.</summary>
 /// <param name="Key">The object's key.</param>

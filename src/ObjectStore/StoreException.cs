@@ -30,6 +30,9 @@ public enum StoreError
     /// <summary>The store itself is wrongly named: missing bucket or folder.</summary>
     Misconfigured,
 
+    /// <summary>This machine's clock differs so much from the store's that the store refuses what it signs.</summary>
+    ClockSkewed,
+
     /// <summary>The store gave an object that contradicts its own metadata.</summary>
     Corrupt,
 
@@ -59,7 +62,7 @@ public sealed class StoreException(StoreError error, string message, Exception? 
     {
         StoreError.PreconditionFailed or StoreError.RangeNotSatisfiable or StoreError.DigestMismatch or StoreError.LengthMismatch
             or StoreError.ContentFailed or StoreError.KeyRefused => StoreFault.Caller,
-        StoreError.Full or StoreError.Denied or StoreError.Misconfigured => StoreFault.Operator,
+        StoreError.Full or StoreError.Denied or StoreError.Misconfigured or StoreError.ClockSkewed => StoreFault.Operator,
         _ => StoreFault.Store,
     };
 

@@ -52,6 +52,8 @@ public sealed class ScriptedStore(IObjectStore inner) : IObjectStore
 
     public ValueTask<bool> DeleteAsync(ObjectKey key, CancellationToken cancellationToken) => inner.DeleteAsync(key, cancellationToken);
 
+    public void Dispose() => inner.Dispose();
+
     public IAsyncEnumerable<ObjectEntry> ListAsync(string prefix, string? startAfter, CancellationToken cancellationToken) =>
         inner.ListAsync(prefix, startAfter, cancellationToken);
 

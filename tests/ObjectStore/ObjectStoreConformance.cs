@@ -11,14 +11,16 @@ namespace Delivery.ObjectStore;
 /// </summary>
 public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func<Task> Cleanup)>> factory) : IAsyncLifetime
 {
-    private IObjectStore _store = null!;
     private Func<Task> _cleanup = null!;
 
-    /// <summary>Objects in the listing tests.</summary>
-    protected virtual int ListedObjects => 2000;
+    /// <summary>An empty store at the start of each test.</summary>
+    protected IObjectStore Store { get; private set; } = null!;
+
+    /// <summary>Objects in the listing test: more pages than one of any store.</summary>
+    protected virtual int ListedObjects => 10_000;
 
     /// <summary>Bytes of the large object.</summary>
-    protected virtual long LargeObjectBytes => 256L << 20;
+    protected virtual long LargeObjectBytes => 2L << 30;
 
     /// <summary>How often each race is run.</summary>
     protected virtual int RaceRounds => 25;
@@ -30,7 +32,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    public async ValueTask InitializeAsync() => (_store, _cleanup) = await factory();
+    public async ValueTask InitializeAsync() => (Store, _cleanup) = await factory();
 
     public async ValueTask DisposeAsync() => await _cleanup();
 
@@ -40,13 +42,14 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         var key = ObjectKey.Parse("audio/0123.m4a");
         var bytes = TestContent.Bytes(300_001, 1);
         var before = DateTimeOffset.UtcNow;
-        var written = await _store.WriteAsync(
+        var written = await Store.WriteAsync(
             key, new MemoryStream(bytes), new ObjectWrite { ContentType = "audio/x-odd; codecs=\"a, b\"", ExpectedLength = bytes.Length, ExpectedSha256 = TestContent.Sha256(bytes) }, Token);
 
-        var (info, read) = (await _store.GetAsync(key))!.Value;
+        var (info, read) = (await Store.GetAsync(key))!.Value;
         Assert.Equal(bytes, read);
-        Assert.Equal(written, info);
-        Assert.Equal(info, await _store.FindAsync(key, Token));
+        AssertReads(written, info);
+        Assert.Equal(written, await Store.FindAsync(key, Token));
+        info = written;
         Assert.Equal((key, bytes.Length, "audio/x-odd; codecs=\"a, b\"", TestContent.Sha256(bytes)), (info.Key, info.Length, info.ContentType, info.Sha256));
         Assert.InRange(info.LastModified, before.AddMinutes(-1), DateTimeOffset.UtcNow.AddMinutes(1));
     }
@@ -56,8 +59,8 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     {
         var key = ObjectKey.Parse("a");
         var bytes = TestContent.Bytes(70_000, 2);
-        await _store.WriteAsync(key, new MemoryStream(bytes), new ObjectWrite { ContentType = "audio/flac" }, Token);
-        var (info, read) = (await _store.GetAsync(key))!.Value;
+        await Store.WriteAsync(key, new MemoryStream(bytes), new ObjectWrite { ContentType = "audio/flac" }, Token);
+        var (info, read) = (await Store.GetAsync(key))!.Value;
         Assert.Equal(bytes, read);
         Assert.True(info.Sha256 is null || info.Sha256 == TestContent.Sha256(bytes));
     }
@@ -66,56 +69,56 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     public async Task AbsentObject_IsAValue()
     {
         var key = ObjectKey.Parse("no/such/object");
-        Assert.Null(await _store.FindAsync(key, Token));
-        Assert.Null(await _store.OpenReadAsync(key, null, Token));
-        Assert.Null(await _store.OpenReadAsync(key, new ObjectRange(5, 5), Token));
-        Assert.False(await _store.DeleteAsync(key, Token));
-        Assert.Empty(await _store.EntriesAsync());
+        Assert.Null(await Store.FindAsync(key, Token));
+        Assert.Null(await Store.OpenReadAsync(key, null, Token));
+        Assert.Null(await Store.OpenReadAsync(key, new ObjectRange(5, 5), Token));
+        Assert.False(await Store.DeleteAsync(key, Token));
+        Assert.Empty(await Store.EntriesAsync());
     }
 
     [Fact]
     public async Task Overwrite_ReplacesBytesTypeAndVersion()
     {
         var key = ObjectKey.Parse("catalog/tracks/t.json");
-        var first = await _store.PutAsync(key, TestContent.Bytes(5000, 1));
-        var second = await _store.WriteAsync(key, new MemoryStream(TestContent.Bytes(40, 2)), new ObjectWrite { ContentType = "application/json" }, Token);
+        var first = await Store.PutAsync(key, TestContent.Bytes(5000, 1));
+        var second = await Store.WriteAsync(key, new MemoryStream(TestContent.Bytes(40, 2)), new ObjectWrite { ContentType = "application/json" }, Token);
         Assert.NotEqual(first.Version, second.Version);
-        var (info, bytes) = (await _store.GetAsync(key))!.Value;
+        var (info, bytes) = (await Store.GetAsync(key))!.Value;
         Assert.Equal((40L, "application/json", second.Version), (info.Length, info.ContentType, info.Version));
         Assert.Equal(TestContent.Bytes(40, 2), bytes);
-        Assert.Single(await _store.EntriesAsync());
+        Assert.Single(await Store.EntriesAsync());
     }
 
     [Fact]
     public async Task Delete_IsIdempotent_AndTheKeyCanBeMadeAgain()
     {
         var key = ObjectKey.Parse("masters/t/u.wav");
-        var old = await _store.PutAsync(key, TestContent.Bytes(10, 1));
-        Assert.True(await _store.DeleteAsync(key, Token));
-        Assert.False(await _store.DeleteAsync(key, Token));
-        Assert.Null(await _store.FindAsync(key, Token));
-        Assert.Empty(await _store.EntriesAsync("masters/"));
-        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await _store.PutAsync(key, [1], WritePrecondition.Version(old.Version)));
-        await _store.PutAsync(key, TestContent.Bytes(10, 2), WritePrecondition.Absent);
-        Assert.Equal(TestContent.Bytes(10, 2), (await _store.GetAsync(key))!.Value.Bytes);
+        var old = await Store.PutAsync(key, TestContent.Bytes(10, 1));
+        Assert.True(await Store.DeleteAsync(key, Token));
+        Assert.False(await Store.DeleteAsync(key, Token));
+        Assert.Null(await Store.FindAsync(key, Token));
+        Assert.Empty(await Store.EntriesAsync("masters/"));
+        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await Store.PutAsync(key, [1], WritePrecondition.Version(old.Version)));
+        await Store.PutAsync(key, TestContent.Bytes(10, 2), WritePrecondition.Absent);
+        Assert.Equal(TestContent.Bytes(10, 2), (await Store.GetAsync(key))!.Value.Bytes);
     }
 
     [Fact]
     public async Task Preconditions_DecideWhetherAWriteHappens()
     {
         var key = ObjectKey.Parse("catalog/releases/r.json");
-        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await _store.PutAsync(key, [0], WritePrecondition.Version("no-such-version")));
-        Assert.Null(await _store.FindAsync(key, Token));
+        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await Store.PutAsync(key, [0], WritePrecondition.Version("no-such-version")));
+        Assert.Null(await Store.FindAsync(key, Token));
 
-        var first = await _store.PutAsync(key, [1], WritePrecondition.Absent);
-        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await _store.PutAsync(key, [2], WritePrecondition.Absent));
-        Assert.Equal(first, await _store.FindAsync(key, Token));
+        var first = await Store.PutAsync(key, [1], WritePrecondition.Absent);
+        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await Store.PutAsync(key, [2], WritePrecondition.Absent));
+        Assert.Equal(first, await Store.FindAsync(key, Token));
 
-        var second = await _store.PutAsync(key, [3], WritePrecondition.Version(first.Version));
-        var refused = await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await _store.PutAsync(key, [4], WritePrecondition.Version(first.Version)));
+        var second = await Store.PutAsync(key, [3], WritePrecondition.Version(first.Version));
+        var refused = await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await Store.PutAsync(key, [4], WritePrecondition.Version(first.Version)));
         Assert.Equal((StoreFault.Caller, false), (refused.Fault, refused.CanRetry));
-        Assert.Equal(second, await _store.FindAsync(key, Token));
-        Assert.Equal([3], (await _store.GetAsync(key))!.Value.Bytes);
+        Assert.Equal(second, await Store.FindAsync(key, Token));
+        Assert.Equal([3], (await Store.GetAsync(key))!.Value.Bytes);
     }
 
     [Fact]
@@ -129,7 +132,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
             {
                 try
                 {
-                    await _store.PutAsync(key, TestContent.Bytes(2000 + writer, writer), WritePrecondition.Absent);
+                    await Store.PutAsync(key, TestContent.Bytes(2000 + writer, writer), WritePrecondition.Absent);
                     winners.Add(writer);
                 }
                 catch (StoreException e) when (e.Error == StoreError.PreconditionFailed)
@@ -137,7 +140,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
                 }
             });
             var winner = Assert.Single(winners);
-            Assert.Equal(TestContent.Bytes(2000 + winner, winner), (await _store.GetAsync(key))!.Value.Bytes);
+            Assert.Equal(TestContent.Bytes(2000 + winner, winner), (await Store.GetAsync(key))!.Value.Bytes);
         }
     }
 
@@ -145,16 +148,16 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     public async Task CompareAndSwap_FromEightWriters_LosesNoUpdate()
     {
         var key = ObjectKey.Parse("catalog/files/counter.json");
-        await _store.PutAsync(key, "0"u8.ToArray());
+        await Store.PutAsync(key, "0"u8.ToArray());
         await Together(8, async _ =>
         {
             for (var added = 0; added < RaceRounds;)
             {
-                var (info, bytes) = (await _store.GetAsync(key))!.Value;
+                var (info, bytes) = (await Store.GetAsync(key))!.Value;
                 var next = Encoding.ASCII.GetBytes((int.Parse(bytes) + 1).ToString());
                 try
                 {
-                    await _store.PutAsync(key, next, WritePrecondition.Version(info.Version));
+                    await Store.PutAsync(key, next, WritePrecondition.Version(info.Version));
                     added++;
                 }
                 catch (StoreException e) when (e.Error == StoreError.PreconditionFailed)
@@ -162,7 +165,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
                 }
             }
         });
-        Assert.Equal((8 * RaceRounds).ToString(), Encoding.ASCII.GetString((await _store.GetAsync(key))!.Value.Bytes));
+        Assert.Equal((8 * RaceRounds).ToString(), Encoding.ASCII.GetString((await Store.GetAsync(key))!.Value.Bytes));
     }
 
     [Theory]
@@ -180,12 +183,13 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     {
         var key = ObjectKey.Parse("audio/r.ogg");
         var bytes = TestContent.Bytes(200_000, 3);
-        var written = await _store.PutAsync(key, bytes);
-        await using var read = (await _store.OpenReadAsync(key, new ObjectRange(offset, length), Token))!;
+        var written = await Store.PutAsync(key, bytes);
+        await using var read = (await Store.OpenReadAsync(key, new ObjectRange(offset, length), Token))!;
         var content = new MemoryStream();
         await read.Content.CopyToAsync(content, Token);
         Assert.Equal(bytes[(int)offset..(int)(offset + Math.Min(length, bytes.Length - offset))], content.ToArray());
-        Assert.Equal((offset, content.Length, written), (read.Offset, read.Length, read.Info));
+        Assert.Equal((offset, content.Length), (read.Offset, read.Length));
+        AssertReads(written, read.Info);
     }
 
     [Theory]
@@ -197,8 +201,8 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     public async Task Range_AtOrPastTheEnd_IsNotSatisfiable(int objectLength, long offset, long length)
     {
         var key = ObjectKey.Parse("audio/r.ogg");
-        await _store.PutAsync(key, TestContent.Bytes(objectLength, 4));
-        await TestContent.FailsAsync(StoreError.RangeNotSatisfiable, async () => await _store.OpenReadAsync(key, new ObjectRange(offset, length), Token));
+        await Store.PutAsync(key, TestContent.Bytes(objectLength, 4));
+        await TestContent.FailsAsync(StoreError.RangeNotSatisfiable, async () => await Store.OpenReadAsync(key, new ObjectRange(offset, length), Token));
     }
 
     [Theory]
@@ -208,17 +212,17 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     public async Task Range_ThatIsNone_IsAProgrammingError(long offset, long length)
     {
         var key = ObjectKey.Parse("audio/r.ogg");
-        await _store.PutAsync(key, [1, 2, 3]);
-        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await _store.OpenReadAsync(key, new ObjectRange(offset, length), Token));
+        await Store.PutAsync(key, [1, 2, 3]);
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await Store.OpenReadAsync(key, new ObjectRange(offset, length), Token));
     }
 
     [Fact]
     public async Task EmptyObject_CanBeWrittenReadAndListed()
     {
         var key = ObjectKey.Parse("empty");
-        await _store.PutAsync(key, []);
-        Assert.Empty((await _store.GetAsync(key))!.Value.Bytes);
-        Assert.Equal(0, Assert.Single(await _store.EntriesAsync()).Length);
+        await Store.PutAsync(key, []);
+        Assert.Empty((await Store.GetAsync(key))!.Value.Bytes);
+        Assert.Equal(0, Assert.Single(await Store.EntriesAsync()).Length);
     }
 
     public enum Refusal
@@ -236,7 +240,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     public async Task RefusedWrite_LeavesNothing_OrTheEarlierVersion(Refusal refusal, int length, bool overwrites)
     {
         var key = ObjectKey.Parse("masters/t1/upload.flac");
-        var earlier = overwrites ? await _store.PutAsync(key, TestContent.Bytes(99, 9)) : null;
+        var earlier = overwrites ? await Store.PutAsync(key, TestContent.Bytes(99, 9)) : null;
         var (error, write, content) = refusal switch
         {
             Refusal.TooShort => (StoreError.LengthMismatch, Promise(length + 1), new ScriptedContent(length, 50_000)),
@@ -247,14 +251,14 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
             _ => (StoreError.ContentFailed, Promise(null), new ScriptedContent(length, 50_000) { FailsWith = new OperationCanceledException("the content's own token") }),
         };
 
-        var refused = await TestContent.FailsAsync(error, async () => await _store.WriteAsync(key, content, write, Token));
+        var refused = await TestContent.FailsAsync(error, async () => await Store.WriteAsync(key, content, write, Token));
         Assert.Equal((StoreFault.Caller, false), (refused.Fault, refused.CanRetry));
         if (error == StoreError.ContentFailed)
             Assert.Same(content.FailsWith, refused.InnerException);
-        Assert.Equal(earlier, await _store.FindAsync(key, Token));
-        Assert.Equal(overwrites ? 1 : 0, (await _store.EntriesAsync()).Count);
+        Assert.Equal(earlier, await Store.FindAsync(key, Token));
+        Assert.Equal(overwrites ? 1 : 0, (await Store.EntriesAsync()).Count);
         if (overwrites)
-            Assert.Equal(TestContent.Bytes(99, 9), (await _store.GetAsync(key))!.Value.Bytes);
+            Assert.Equal(TestContent.Bytes(99, 9), (await Store.GetAsync(key))!.Value.Bytes);
 
         static ObjectWrite Promise(long? length) => new() { ContentType = "audio/flac", ExpectedLength = length };
     }
@@ -265,16 +269,16 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         var key = ObjectKey.Parse("audio/slow.ogg");
         var gate = new TaskCompletionSource();
         var content = new ScriptedContent(1_000_000, 64_000) { StallsAtEnd = gate.Task };
-        var writing = _store.WriteAsync(key, content, new ObjectWrite { ContentType = "audio/ogg" }, Token).AsTask();
+        var writing = Store.WriteAsync(key, content, new ObjectWrite { ContentType = "audio/ogg" }, Token).AsTask();
         await content.Reached.Task.WaitAsync(Token);
-        Assert.Null(await _store.FindAsync(key, Token));
-        Assert.Null(await _store.OpenReadAsync(key, null, Token));
-        Assert.Empty(await _store.EntriesAsync());
+        Assert.Null(await Store.FindAsync(key, Token));
+        Assert.Null(await Store.OpenReadAsync(key, null, Token));
+        Assert.Empty(await Store.EntriesAsync());
 
         gate.SetResult();
         var written = await writing;
         Assert.Equal(1_000_000, written.Length);
-        Assert.Equal(written, await _store.FindAsync(key, Token));
+        Assert.Equal(written, await Store.FindAsync(key, Token));
     }
 
     [Fact]
@@ -283,25 +287,25 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         var key = ObjectKey.Parse("audio/slow.ogg");
         using var cancel = new CancellationTokenSource();
         var content = new ScriptedContent(1_000_000, 64_000) { StallsAtEnd = new TaskCompletionSource().Task };
-        var writing = _store.WriteAsync(key, content, new ObjectWrite { ContentType = "audio/ogg" }, cancel.Token).AsTask();
+        var writing = Store.WriteAsync(key, content, new ObjectWrite { ContentType = "audio/ogg" }, cancel.Token).AsTask();
         await content.Reached.Task.WaitAsync(Token);
         await cancel.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => writing);
-        Assert.Null(await _store.FindAsync(key, Token));
-        Assert.Empty(await _store.EntriesAsync());
+        Assert.Null(await Store.FindAsync(key, Token));
+        Assert.Empty(await Store.EntriesAsync());
     }
 
     [Fact]
     public async Task CancelledToken_StopsEveryCall()
     {
         var key = ObjectKey.Parse("a/b");
-        var written = await _store.PutAsync(key, [1]);
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _store.FindAsync(key, Cancelled));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _store.OpenReadAsync(key, null, Cancelled));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _store.PutAsync(key, [2], default, Cancelled));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _store.DeleteAsync(key, Cancelled));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await _store.ListAsync("", null, Cancelled).GetAsyncEnumerator(Cancelled).MoveNextAsync());
-        Assert.Equal(written, await _store.FindAsync(key, Token));
+        var written = await Store.PutAsync(key, [1]);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await Store.FindAsync(key, Cancelled));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await Store.OpenReadAsync(key, null, Cancelled));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await Store.PutAsync(key, [2], default, Cancelled));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await Store.DeleteAsync(key, Cancelled));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await Store.ListAsync("", null, Cancelled).GetAsyncEnumerator(Cancelled).MoveNextAsync());
+        Assert.Equal(written, await Store.FindAsync(key, Token));
     }
 
     [Theory]
@@ -313,8 +317,8 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         var key = ObjectKey.Parse("audio/pieces.ogg");
         var expected = new byte[pieceSize == 1 ? 5000 : 500_000];
         ScriptedContent.Fill(expected, 0);
-        await _store.WriteAsync(key, new ScriptedContent(expected.Length, pieceSize), new ObjectWrite { ContentType = "audio/ogg" }, Token);
-        Assert.Equal(expected, (await _store.GetAsync(key))!.Value.Bytes);
+        await Store.WriteAsync(key, new ScriptedContent(expected.Length, pieceSize), new ObjectWrite { ContentType = "audio/ogg" }, Token);
+        Assert.Equal(expected, (await Store.GetAsync(key))!.Value.Bytes);
     }
 
     public static TheoryData<string> OddKeys => new(
@@ -329,13 +333,13 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     {
         var key = ObjectKey.Parse(text);
         var bytes = Encoding.UTF8.GetBytes(text);
-        var written = await _store.PutAsync(key, bytes);
-        Assert.Equal(bytes, (await _store.GetAsync(key))!.Value.Bytes);
-        Assert.Equal(new ObjectEntry(key, bytes.Length, written.Version, written.LastModified), Assert.Single(await _store.EntriesAsync()));
-        Assert.Single(await _store.EntriesAsync(text));
-        Assert.Empty(await _store.EntriesAsync("", text));
-        Assert.True(await _store.DeleteAsync(key, Token));
-        Assert.Empty(await _store.EntriesAsync());
+        var written = await Store.PutAsync(key, bytes);
+        Assert.Equal(bytes, (await Store.GetAsync(key))!.Value.Bytes);
+        Assert.Equal(new ObjectEntry(key, bytes.Length, written.Version, written.LastModified), Assert.Single(await Store.EntriesAsync()));
+        Assert.Single(await Store.EntriesAsync(text));
+        Assert.Empty(await Store.EntriesAsync("", text));
+        Assert.True(await Store.DeleteAsync(key, Token));
+        Assert.Empty(await Store.EntriesAsync());
     }
 
     [Fact]
@@ -343,29 +347,29 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     {
         string[] alike = ["a/Key", "a/key", "A/key", "a/\u00e9", "a/e\u0301", "a/key ", "a/\ufb01", "a/fi", "a/\u017f", "a/s"];
         for (var i = 0; i < alike.Length; i++)
-            await _store.PutAsync(ObjectKey.Parse(alike[i]), [(byte)i]);
+            await Store.PutAsync(ObjectKey.Parse(alike[i]), [(byte)i]);
         for (var i = 0; i < alike.Length; i++)
-            Assert.Equal([(byte)i], (await _store.GetAsync(ObjectKey.Parse(alike[i])))!.Value.Bytes);
-        Assert.Equal(alike.Length, (await _store.EntriesAsync()).Count);
+            Assert.Equal([(byte)i], (await Store.GetAsync(ObjectKey.Parse(alike[i])))!.Value.Bytes);
+        Assert.Equal(alike.Length, (await Store.EntriesAsync()).Count);
     }
 
     [Fact]
     public async Task Listing_IsInByteOrder_FromAnyPrefixAndStart()
     {
-        var keys = await WriteListedAsync();
-        Assert.Equal(keys, (await _store.EntriesAsync()).Select(e => e.Key.Value));
+        var keys = await WriteListedAsync(1000);
+        Assert.Equal(keys, (await Store.EntriesAsync()).Select(e => e.Key.Value));
 
         foreach (var prefix in new[] { "a", "a/", "a-", "a/b", "a/b/", "a/b/c0", "deep/1/2/3/", "no", "a//", "../", "/", "\ue000", "😀" })
-            Assert.Equal(keys.Where(k => k.StartsWith(prefix, StringComparison.Ordinal)), (await _store.EntriesAsync(prefix)).Select(e => e.Key.Value));
+            Assert.Equal(keys.Where(k => k.StartsWith(prefix, StringComparison.Ordinal)), (await Store.EntriesAsync(prefix)).Select(e => e.Key.Value));
 
-        var starts = keys.Where((_, i) => i % 97 == 0).Concat(keys.Take(8)).Concat(["", "!", "a", "a/", "a/b", "a/b/", "a/b/c1", "a0", "deep/1", "zzz", "\ue000", "😀", keys[^1]]);
+        var starts = keys.Where((_, i) => i % 61 == 0).Concat(keys.Take(8)).Concat(["", "!", "a", "a/", "a/b", "a/b/", "a/b/c1", "a0", "deep/1", "zzz", "\ue000", "😀", keys[^1]]);
         foreach (var start in starts)
         {
             foreach (var prefix in new[] { "", "a/", "a/b/c", "deep/" })
             {
                 Assert.Equal(
                     keys.Where(k => k.StartsWith(prefix, StringComparison.Ordinal) && ObjectKey.CompareUtf8(k, start) > 0),
-                    (await _store.EntriesAsync(prefix, start)).Select(e => e.Key.Value));
+                    (await Store.EntriesAsync(prefix, start)).Select(e => e.Key.Value));
             }
         }
     }
@@ -373,16 +377,16 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     [Fact]
     public async Task Listing_InPages_GivesEveryKeyOnce_AsFindTellsIt()
     {
-        var keys = await WriteListedAsync();
+        var keys = await WriteListedAsync(ListedObjects);
         var seen = new List<string>();
         string? last = null;
         while (true)
         {
             var page = new List<ObjectEntry>();
-            await foreach (var entry in _store.ListAsync("", last, Token))
+            await foreach (var entry in Store.ListAsync("", last, Token))
             {
                 page.Add(entry);
-                if (page.Count == 300)
+                if (page.Count == 1700)
                     break;
             }
 
@@ -390,7 +394,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
                 break;
             seen.AddRange(page.Select(e => e.Key.Value));
             last = seen[^1];
-            var info = (await _store.FindAsync(page[0].Key, Token))!;
+            var info = (await Store.FindAsync(page[0].Key, Token))!;
             Assert.Equal(new ObjectEntry(info.Key, info.Length, info.Version, info.LastModified), page[0]);
         }
 
@@ -402,22 +406,22 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     {
         var standing = Enumerable.Range(0, 60).Select(i => $"s/{i % 7}/{i:D3}").Order(StringComparer.Ordinal).ToList();
         foreach (var key in standing)
-            await _store.PutAsync(ObjectKey.Parse(key), [1]);
+            await Store.PutAsync(ObjectKey.Parse(key), [1]);
         using var stop = new CancellationTokenSource();
         var churn = Together(4, async task =>
         {
             for (var i = 0; !stop.IsCancellationRequested; i++)
             {
                 var key = ObjectKey.Parse($"s/{i % 7}x/{task}/{i % 5}");
-                await _store.PutAsync(key, [2]);
-                await _store.DeleteAsync(key, Token);
+                await Store.PutAsync(key, [2]);
+                await Store.DeleteAsync(key, Token);
             }
         });
         try
         {
             for (var i = 0; i < RaceRounds; i++)
             {
-                var listed = (await _store.EntriesAsync("s/")).Select(e => e.Key.Value).ToList();
+                var listed = (await Store.EntriesAsync("s/")).Select(e => e.Key.Value).ToList();
                 Assert.Equal(listed.Order(StringComparer.Ordinal).Distinct(), listed);
                 Assert.Equal(standing, listed.Where(k => !k.Contains('x')));
             }
@@ -447,15 +451,15 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
             peak = Math.Max(peak, process.WorkingSet64);
         }
 
-        await _store.PutAsync(key, TestContent.Bytes(1 << 20, 1));
-        await _store.GetAsync(key);
+        await Store.PutAsync(key, TestContent.Bytes(1 << 20, 1));
+        await Store.GetAsync(key);
         GC.Collect();
         process.Refresh();
         start = process.WorkingSet64;
         var content = new ScriptedContent(LargeObjectBytes, 1 << 20) { OnRead = Sample };
-        await _store.WriteAsync(key, content, new ObjectWrite { ContentType = "audio/wav", ExpectedLength = LargeObjectBytes }, Token);
+        await Store.WriteAsync(key, content, new ObjectWrite { ContentType = "audio/wav", ExpectedLength = LargeObjectBytes }, Token);
 
-        await using var read = (await _store.OpenReadAsync(key, null, Token))!;
+        await using var read = (await Store.OpenReadAsync(key, null, Token))!;
         var (buffer, expected) = (new byte[1 << 20], new byte[1 << 20]);
         long position = 0;
         int count;
@@ -478,15 +482,15 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     {
         var key = ObjectKey.Parse("catalog/x.json");
         var (old, other) = (TestContent.Bytes(4_000_000, 1), TestContent.Bytes(3_000_000, 2));
-        await _store.PutAsync(key, old);
-        await using var first = (await _store.OpenReadAsync(key, null, Token))!;
+        await Store.PutAsync(key, old);
+        await using var first = (await Store.OpenReadAsync(key, null, Token))!;
         var bytes = new byte[old.Length];
         await first.Content.ReadExactlyAsync(bytes.AsMemory(0, 1000), Token);
 
-        await _store.PutAsync(key, other);
-        await using var second = (await _store.OpenReadAsync(key, new ObjectRange(100, long.MaxValue), Token))!;
+        await Store.PutAsync(key, other);
+        await using var second = (await Store.OpenReadAsync(key, new ObjectRange(100, long.MaxValue), Token))!;
         await first.Content.ReadExactlyAsync(bytes.AsMemory(1000, 1_000_000), Token);
-        await _store.DeleteAsync(key, Token);
+        await Store.DeleteAsync(key, Token);
         await first.Content.ReadExactlyAsync(bytes.AsMemory(1_001_000), Token);
         Assert.Equal(old, bytes);
         var rest = new MemoryStream();
@@ -514,9 +518,9 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
                 written[k, operation] = random.Next(4) != 0;
                 Volatile.Write(ref begun[k], operation);
                 if (written[k, operation])
-                    await _store.PutAsync(Key(k), Content(k, operation));
+                    await Store.PutAsync(Key(k), Content(k, operation));
                 else
-                    Assert.Equal(written[k, operation - 1], await _store.DeleteAsync(Key(k), Token));
+                    Assert.Equal(written[k, operation - 1], await Store.DeleteAsync(Key(k), Token));
                 Volatile.Write(ref finished[k], operation);
             }
         });
@@ -528,7 +532,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
             {
                 var k = random.Next(Keys);
                 var from = Volatile.Read(ref finished[k]);
-                var found = await _store.GetAsync(Key(k));
+                var found = await Store.GetAsync(Key(k));
                 var to = Volatile.Read(ref begun[k]);
                 if (found is not { } got)
                 {
@@ -544,7 +548,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         }));
 
         var standing = Enumerable.Range(0, Keys).Where(k => written[k, StressOperations]).Select(k => Key(k).Value);
-        Assert.Equal(standing, (await _store.EntriesAsync()).Select(e => e.Key.Value));
+        Assert.Equal(standing, (await Store.EntriesAsync()).Select(e => e.Key.Value));
 
         static ObjectKey Key(int k) => ObjectKey.Parse($"stress/{k / 2}/{k}");
 
@@ -556,20 +560,23 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         }
     }
 
+    // A read may leave out the digest, as a store whose media answers carry no metadata would need a second request for it. It may not tell another one.
+    private static void AssertReads(ObjectInfo written, ObjectInfo read) => Assert.Equal(written, read with { Sha256 = read.Sha256 ?? written.Sha256 });
+
     private static Task Together(int count, Func<int, Task> work) =>
         Task.WhenAll(Enumerable.Range(0, count).Select(i => Task.Run(() => work(i), Token)));
 
-    private async Task<List<string>> WriteListedAsync()
+    private async Task<List<string>> WriteListedAsync(int count)
     {
         // '-' < '/' < '0' around a common stem, code points on both sides of the surrogates, nested and flat.
         var keys = new List<string>
         {
             "a-", "a,/x", "a/b/c", "a/b-", "a/b0", "a0", "a.b", "a/b/c-/d", "a/b/c0", "deep/1/2/3/4/5", "deep/1/2-", "deep/1/20", "\uffee", "\ue000/x", "😀", "😀-", "é/é",
         };
-        for (var i = 0; keys.Count < ListedObjects; i++)
+        for (var i = 0; keys.Count < count; i++)
             keys.Add((i % 4) switch { 0 => $"a/b/c{i}x", 1 => $"a/{i % 50}/{i}", 2 => $"flat-{i}", _ => $"deep/1/2/3/{i}" });
         await Parallel.ForEachAsync(keys, new ParallelOptions { MaxDegreeOfParallelism = 16, CancellationToken = Token },
-            async (key, token) => await _store.PutAsync(ObjectKey.Parse(key), Encoding.UTF8.GetBytes(key), default, token));
+            async (key, token) => await Store.PutAsync(ObjectKey.Parse(key), Encoding.UTF8.GetBytes(key), default, token));
         return [.. keys.OrderBy(Encoding.UTF8.GetBytes, Comparer<byte[]>.Create((x, y) => x.AsSpan().SequenceCompareTo(y)))];
     }
 }

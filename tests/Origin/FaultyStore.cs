@@ -38,4 +38,6 @@ internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
         await foreach (var entry in inner.ListAsync(prefix, startAfter, cancellationToken))
             yield return entry;
     }
+
+    public void Dispose() => inner.Dispose();
 }

@@ -18,4 +18,6 @@ internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
     public ValueTask<bool> DeleteAsync(ObjectKey key, CancellationToken cancellationToken) => inner.DeleteAsync(key, cancellationToken);
 
     public IAsyncEnumerable<ObjectEntry> ListAsync(string prefix, string? startAfter, CancellationToken cancellationToken) => inner.ListAsync(prefix, startAfter, cancellationToken);
+
+    public void Dispose() => inner.Dispose();
 }

@@ -1,4 +1,5 @@
 using Delivery.Edge.Fills;
+using Delivery.ObjectStore.Failover;
 using Microsoft.Extensions.Logging;
 
 namespace Delivery.Edge.Upstreams;

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Metering;
+using Delivery.ObjectStore.Failover;
 
 namespace Delivery.Edge.Upstreams;
 

@@ -1,6 +1,7 @@
 using Delivery.Edge.Fills;
 using Delivery.Edge.Peers;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Delivery.TokenAuth;
 using Microsoft.Extensions.Logging;
 using Polly;

@@ -5,6 +5,7 @@ using Delivery.Edge.Metering;
 using Delivery.Edge.Tests.Requests;
 using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Delivery.TokenAuth;
 using Microsoft.Extensions.Logging.Abstractions;
 

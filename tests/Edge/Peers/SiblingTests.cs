@@ -1,6 +1,7 @@
 using System.Net;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Upstreams;
+using Delivery.ObjectStore.Failover;
 
 namespace Delivery.Edge.Tests.Peers;
 

@@ -2,6 +2,7 @@ using System.Net;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Tests.Requests;
 using Delivery.Edge.Upstreams;
+using Delivery.ObjectStore.Failover;
 using Delivery.TokenAuth;
 using Microsoft.Extensions.Logging.Abstractions;
 

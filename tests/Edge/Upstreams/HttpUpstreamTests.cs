@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using Delivery.Edge.Fills;
 using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Delivery.Edge.Tests.Upstreams;

@@ -1,6 +1,7 @@
 using Delivery.Edge.Fills;
 using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Cache.Segments;
 

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Delivery.Edge.Cache;
 using Delivery.Edge.Cache.Segments;
+using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Tests.Cache.Segments;
 

@@ -1,7 +1,7 @@
-namespace Delivery.Edge.Upstreams;
+namespace Delivery.ObjectStore.Failover;
 
 /// <summary>How long an upstream took to answer, lately: after its 95th percentile a second request is worth its cost, as it is made for one request in twenty.</summary>
-internal sealed class FirstByteTimes
+public sealed class FirstByteTimes
 {
     /// <summary>Answers that are remembered.</summary>
     public const int Window = 128;

@@ -1,7 +1,7 @@
-namespace Delivery.Edge.Upstreams;
+namespace Delivery.ObjectStore.Failover;
 
 /// <summary>What a circuit breaker lets through. The number is the metric's value.</summary>
-internal enum BreakerState
+public enum BreakerState
 {
     /// <summary>Everything.</summary>
     Closed,
@@ -21,7 +21,7 @@ internal enum BreakerState
 ///                                                      ▲── a failure ────┘
 /// </code>
 /// Polly's breaker closes at the first success and goes by ratios, so it cannot be told this (docs/adr/0012).</remarks>
-internal sealed class CircuitBreaker(TimeProvider time)
+public sealed class CircuitBreaker(TimeProvider time)
 {
     /// <summary>Failures in a row that open it: fewer would be one bad moment of a network.</summary>
     public const int FailuresToOpen = 5;
@@ -138,4 +138,4 @@ internal sealed class CircuitBreaker(TimeProvider time)
 }
 
 /// <summary>Leave to ask an upstream once, for one object.</summary>
-internal readonly record struct BreakerPass(int Epoch, string Path);
+public readonly record struct BreakerPass(int Epoch, string Path);

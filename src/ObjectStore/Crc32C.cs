@@ -4,18 +4,18 @@ using System.Runtime.InteropServices;
 using Arm = System.Runtime.Intrinsics.Arm;
 using X86 = System.Runtime.Intrinsics.X86;
 
-namespace Delivery.Edge.Cache.Segments;
+namespace Delivery.ObjectStore;
 
 /// <summary>CRC-32C (Castagnoli; RFC 3720 appendix B.4), the checksum that x64 and Arm64 have an instruction for.</summary>
 /// <remarks>
 /// The instruction takes 8 bytes, has a latency of 3 cycles and can start one per cycle. One chain of it therefore uses a third of the unit: the
 /// input is cut into three lanes, whose results are joined by moving a CRC over the zeros that a lane is long.
 /// </remarks>
-internal static class Crc32C
+public static class Crc32C
 {
     private const uint Polynomial = 0x82F63B78;
 
-    /// <summary>Three of these and 16 bytes are one 16 KiB block (<see cref="SegmentFormat.BlockBytes"/>).</summary>
+    /// <summary>Three of these and 16 bytes are one 16 KiB block (of a segment's record on an edge's disk).</summary>
     private const int LongLane = 5456;
 
     private const int ShortLane = 256;
@@ -26,7 +26,10 @@ internal static class Crc32C
     /// <summary>Whether this machine has the instruction; without it <see cref="Of"/> is some 10 times slower.</summary>
     public static bool IsAccelerated => X86.Sse42.X64.IsSupported || Arm.Crc32.Arm64.IsSupported;
 
-    public static uint Of(ReadOnlySpan<byte> bytes) => ~(IsAccelerated ? Interleaved(uint.MaxValue, bytes) : Software.Update(uint.MaxValue, bytes));
+    public static uint Of(ReadOnlySpan<byte> bytes) => Append(0, bytes);
+
+    /// <summary>The checksum of what <paramref name="crc"/> is the checksum of, with <paramref name="bytes"/> after it; 0 is that of nothing.</summary>
+    public static uint Append(uint crc, ReadOnlySpan<byte> bytes) => ~(IsAccelerated ? Interleaved(~crc, bytes) : Software.Update(~crc, bytes));
 
     /// <summary>The same by tables, for machines without the instruction; the tests compare both.</summary>
     internal static uint OfInSoftware(ReadOnlySpan<byte> bytes) => ~Software.Update(uint.MaxValue, bytes);

@@ -1,6 +1,4 @@
-using Delivery.Edge.Upstreams;
-
-namespace Delivery.Edge.Tests.Upstreams;
+namespace Delivery.ObjectStore.Failover;
 
 public sealed class FirstByteTimesTests
 {

@@ -1,10 +1,10 @@
-namespace Delivery.Edge.Upstreams;
+namespace Delivery.ObjectStore.Failover;
 
 /// <summary>
 /// What retries and hedges of a node may cost: a tenth of its requests, and a small burst. An upstream that is down is then not asked three times as often as one that is up.
 /// At the bound there is neither retry nor hedge; failover to another upstream is no retry and is free.
 /// </summary>
-internal sealed class RetryBudget
+public sealed class RetryBudget
 {
     /// <summary>Requests that pay for one retry or hedge.</summary>
     public const int RequestsPerToken = 10;

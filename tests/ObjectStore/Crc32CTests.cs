@@ -1,6 +1,4 @@
-using Delivery.Edge.Cache.Segments;
-
-namespace Delivery.Edge.Tests.Cache.Segments;
+namespace Delivery.ObjectStore;
 
 public class Crc32CTests
 {
