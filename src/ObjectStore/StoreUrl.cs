@@ -45,7 +45,7 @@ public sealed class StoreUrl
     public string Path { get; }
 
     /// <exception cref="FormatException">The text is not a store's URL; the message says why.</exception>
-    public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException($"'{text}' does not name a store: {problem}.");
+    public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException($"'{Unsaid(text)}' does not name a store: {problem}.");
 
     public static bool TryParse(string? text, [NotNullWhen(true)] out StoreUrl? url) => (url = text is null ? null : Read(text, out _)) is not null;
 
@@ -54,6 +54,15 @@ public sealed class StoreUrl
 
     /// <summary>As it was given.</summary>
     public override string ToString() => _text;
+
+    /// <summary>A wrong URL as it may stand in a message: whoever writes credentials into one must not find them in a log.</summary>
+    private static string Unsaid(string text)
+    {
+        var authority = text.IndexOf("://", StringComparison.Ordinal) is >= 0 and var at ? at + 3 : text.Length;
+        var query = text.AsSpan(authority).IndexOfAny('?', '#') is >= 0 and var cut ? authority + cut : text.Length;
+        var host = text.LastIndexOf('@', query - 1, query - authority) is >= 0 and var user ? user + 1 : authority;
+        return text[..authority] + (host > authority ? "…@" : "") + text[host..query] + (query < text.Length ? "?…" : "");
+    }
 
     private static StoreUrl? Read(string text, out string problem)
     {
