@@ -55,6 +55,8 @@ public sealed class StoreUrl
     /// <summary>As it was given.</summary>
     public override string ToString() => _text;
 
+    private static string Folder(string path) => System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+
     /// <summary>A wrong URL as it may stand in a message: whoever writes credentials into one must not find them in a log.</summary>
     private static string Unsaid(string text)
     {
@@ -74,7 +76,7 @@ public sealed class StoreUrl
         }
 
         if (!text.Contains("://", StringComparison.Ordinal))
-            return new(text, StoreScheme.File, "", "", System.IO.Path.GetFullPath(text), new Dictionary<string, string>());
+            return new(text, StoreScheme.File, "", "", Folder(text), new Dictionary<string, string>());
         if (!Uri.TryCreate(text, UriKind.Absolute, out var uri))
         {
             problem = "it is not a URL";
@@ -102,9 +104,11 @@ public sealed class StoreUrl
                 problem = $"its option '{name}' stands twice or is empty";
         }
 
-        var path = Uri.UnescapeDataString(uri.AbsolutePath);
         if (problem.Length > 0)
             return null;
+        // Not Uri's own path, which has lost what it takes for dot segments.
+        var rest = text[(text.IndexOf("://", StringComparison.Ordinal) + 3)..].Split('?')[0];
+        var path = Uri.UnescapeDataString(rest.IndexOf('/', StringComparison.Ordinal) is >= 0 and var slash ? rest[slash..] : "");
         if (kind == StoreScheme.File)
         {
             if (uri.Host.Length > 0)
@@ -113,12 +117,12 @@ public sealed class StoreUrl
                 return null;
             }
 
-            return new(text, kind, "", "", System.IO.Path.GetFullPath(path), options);
+            return new(text, kind, "", "", Folder(path), options);
         }
 
         var prefix = path.Trim('/');
-        // Uri lowers a host's letters and refuses some names that buckets may have, so the name is taken from the text.
-        var bucket = text[(text.IndexOf("://", StringComparison.Ordinal) + 3)..].Split('/', '?')[0];
+        // Nor its host, whose letters it has lowered.
+        var bucket = rest.Split('/')[0];
         if (bucket.Length is < 3 or > 63 || !bucket.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '-' or '.' or '_'))
             problem = $"'{bucket}' is not a bucket's name: 3 to 63 of a-z, 0-9, '-', '.' and '_'";
         else if (prefix.Length > 0 && !ObjectKey.TryParse(prefix, out _))
