@@ -45,9 +45,7 @@ public sealed class StoreUrl
     public string Path { get; }
 
     /// <exception cref="FormatException">The text is not a store's URL; the message says why.</exception>
-    public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException(
-        // What stands before an '@' may be a secret.
-        $"'{(text.IndexOf('@', StringComparison.Ordinal) is >= 0 and var at ? "…" + text[at..] : text)}' does not name a store: {problem}.");
+    public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException($"'{Unsaid(text)}' does not name a store: {problem}.");
 
     public static bool TryParse(string? text, [NotNullWhen(true)] out StoreUrl? url) => (url = text is null ? null : Read(text, out _)) is not null;
 
@@ -58,6 +56,15 @@ public sealed class StoreUrl
     public override string ToString() => _text;
 
     private static string Folder(string path) => System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+
+    /// <summary>A wrong URL as it may stand in a message: whoever writes credentials into one must not find them in a log.</summary>
+    private static string Unsaid(string text)
+    {
+        var authority = text.IndexOf("://", StringComparison.Ordinal) is >= 0 and var at ? at + 3 : text.Length;
+        var query = text.AsSpan(authority).IndexOfAny('?', '#') is >= 0 and var cut ? authority + cut : text.Length;
+        var host = text.LastIndexOf('@', query - 1, query - authority) is >= 0 and var user ? user + 1 : authority;
+        return text[..authority] + (host > authority ? "…@" : "") + text[host..query] + (query < text.Length ? "?…" : "");
+    }
 
     private static StoreUrl? Read(string text, out string problem)
     {
