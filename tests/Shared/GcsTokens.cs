@@ -36,6 +36,9 @@ public sealed record GcsAccount(string Email, IReadOnlySet<string> Permissions)
 /// <summary>The token endpoint for service accounts (RFC 7523 as developers.google.com/identity/protocols/oauth2/service-account describes it), the metadata server's, and what the API asks of a token.</summary>
 public sealed class GcsTokens(GcsServer server)
 {
+    /// <summary>"This value is always": not the address at which this one stands.</summary>
+    private const string Audience = "https://oauth2.googleapis.com/token";
+
     /// <summary>What Google allows the clocks to differ; it does not say it, and refuses beyond some minutes.</summary>
     private static readonly TimeSpan Leeway = TimeSpan.FromMinutes(5);
 
@@ -92,7 +95,7 @@ public sealed class GcsTokens(GcsServer server)
             return Refused("invalid_grant", "Invalid grant: account not found");
         if (!GcsAccount.Key.VerifyData(Encoding.ASCII.GetBytes($"{head}.{claims}"), Base64Url(signature), HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1))
             return Refused("invalid_grant", "Invalid JWT Signature.");
-        if ((string?)claim["aud"] != new Uri(server.Address, "/token").AbsoluteUri)
+        if ((string?)claim["aud"] is not Audience)
             return Refused("invalid_grant", "Invalid JWT: Failed audience check.");
         var (issued, expires) = (DateTimeOffset.FromUnixTimeSeconds((long?)claim["iat"] ?? 0), DateTimeOffset.FromUnixTimeSeconds((long?)claim["exp"] ?? 0));
         if (expires - issued > TimeSpan.FromHours(1) || issued > server.Now + Leeway || expires < server.Now - Leeway || issued < server.Now - TimeSpan.FromHours(1) + Leeway)

@@ -57,6 +57,7 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Keys.KeyRingLine))]
 [JsonSerializable(typeof(Keys.ApiKeyLine))]
 [JsonSerializable(typeof(Ingest.IngestLine))]
+[JsonSerializable(typeof(OriginApi.WaitLine))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
 [JsonSerializable(typeof(Soak.SoakLine))]
 internal sealed partial class CliJson : JsonSerializerContext;

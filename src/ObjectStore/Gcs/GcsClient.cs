@@ -144,7 +144,12 @@ internal sealed class GcsClient : IDisposable
         // As it stands: Uri would decode what it need not encode, and a name's dots and slashes are not a path's.
         using var message = new HttpRequestMessage(
             request.Method, new Uri(request.IsSession ? request.Target : Endpoint + request.Target, new UriCreationOptions { DangerousDisablePathAndQueryCanonicalization = true }));
-        token?.AddHeaders(message);
+        if (token is not null)
+        {
+            message.Headers.Authorization = new("Bearer", token.AccessToken);
+            token.AddHeaders(message); // The project that is billed, when the credentials name one.
+        }
+
         if (request.Range is { } range)
             message.Headers.Range = new(range.From, range.To);
         if (request.AcceptsGzip)
