@@ -83,6 +83,8 @@ public sealed class TroubledProxy : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (_stop.IsCancellationRequested)
+            return;
         await _stop.CancelAsync();
         _listener.Stop();
         await _accepting;
