@@ -30,6 +30,11 @@ internal static class S3Errors
     public static bool WasRefused(StoreException e) =>
         e.InnerException is AmazonServiceException { StatusCode: HttpStatusCode.ServiceUnavailable or HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict };
 
+    /// <summary>
+    /// RadosGW's answer to a conditional write when the object changed between its look and its commit (ECANCELED, which it has no code for): as good as a failed precondition, though it says the same of any failure that it has no code for.
+    /// </summary>
+    public static bool LostRace(StoreException e) => e.InnerException is AmazonServiceException { ErrorCode: "UnknownError" };
+
     private static StoreException From(string action, AmazonServiceException e)
     {
         var (error, hint) = e.ErrorCode switch

@@ -286,7 +286,7 @@ public sealed class S3Store : IObjectStore
 
             if (standing?.WriteId == upload.Id)
                 return standing.Info.Version;
-            throw e.CanRetry ? e : new StoreException(StoreError.Unavailable, $"Could not write '{upload.Key}' to {_url.Bucket}: an answer was lost, and whether it was of a commit cannot be told.", lost);
+            throw e.CanRetry || S3Errors.LostRace(lost) ? e : new StoreException(StoreError.Unavailable, $"Could not write '{upload.Key}' to {_url.Bucket}: an answer was lost, and whether it was of a commit cannot be told.", lost);
         }
     }
 

@@ -8,7 +8,7 @@ internal sealed class TestBucket
 {
     private static readonly Lazy<Task<RadosGateway>> Ready = new(async () =>
     {
-        var gateway = await RadosGateway.SharedAsync();
+        // Before the first client: the SDK looks for the file once.
         var profiles = Path.Combine(Path.GetTempPath(), $"delivery-test-profiles-{Environment.ProcessId}");
         await File.WriteAllTextAsync(profiles, $"""
             [stranger]
@@ -23,7 +23,7 @@ internal sealed class TestBucket
         Environment.SetEnvironmentVariable("AWS_ACCESS_KEY_ID", RadosGateway.AccessKey);
         Environment.SetEnvironmentVariable("AWS_SECRET_ACCESS_KEY", RadosGateway.SecretKey);
         Environment.SetEnvironmentVariable("AWS_EC2_METADATA_DISABLED", "true");
-        return gateway;
+        return await RadosGateway.SharedAsync();
     });
 
     private string _name = "";
