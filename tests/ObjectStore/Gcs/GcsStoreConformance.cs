@@ -19,7 +19,7 @@ public sealed class GcsStoreConformance : RemoteStoreConformance
 
     private GcsBench Bench => _starter.Bench;
 
-    protected override IObjectStore OpenAt(Uri address, StoreClientOptions options) => Bench.Open(options, address, prefix: Starter.Prefix);
+    protected override IObjectStore OpenAt(Uri address, StoreClientOptions options) => Bench.Open(options, address);
 
     protected override Task<IObjectStore> OpenWronglyAsync(Misuse misuse)
     {
@@ -43,14 +43,12 @@ public sealed class GcsStoreConformance : RemoteStoreConformance
 
     private sealed class Starter
     {
-        public const string Prefix = "some/prefix";
-
         public GcsBench Bench { get; private set; } = null!;
 
         public async Task<(IObjectStore, Func<Task>)> StartAsync()
         {
             Bench = await GcsBench.StartAsync();
-            return (Bench.Open(prefix: Prefix), async () => await Bench.DisposeAsync());
+            return (Bench.Open(), async () => await Bench.DisposeAsync());
         }
     }
 }
