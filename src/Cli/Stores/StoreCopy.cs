@@ -47,6 +47,7 @@ internal sealed class StoreCopy(IObjectStore from, IObjectStore to, CommandConte
     private long _failed;
     private long _bytes;
     private int _failedInRow;
+    private volatile StoreException? _brokenStore;
     private volatile string? _at;
 
     public string Prefix { get; init; } = "";
@@ -96,6 +97,8 @@ internal sealed class StoreCopy(IObjectStore from, IObjectStore to, CommandConte
         {
             await foreach (var entry in from.ListAsync(Prefix, StartAfter, stop.Token))
             {
+                if (_brokenStore is not null)
+                    break;
                 if (StoreKeys.IsStoresOwn(entry.Key))
                     continue;
                 while (window.Count >= Parallel * WindowPerCopy || (window.TryPeek(out var first) && first.Copy.IsCompleted))
@@ -106,6 +109,8 @@ internal sealed class StoreCopy(IObjectStore from, IObjectStore to, CommandConte
 
             while (window.Count > 0)
                 await SettleAsync();
+            if (_brokenStore is { } broken)
+                throw broken;
         }
         finally
         {
@@ -143,7 +148,7 @@ internal sealed class StoreCopy(IObjectStore from, IObjectStore to, CommandConte
             }
 
             if (Interlocked.Increment(ref _failedInRow) >= MaxFailuresInRow)
-                throw new StoreException(e.Error, $"{MaxFailuresInRow} objects in a row failed, the last with: {e.Message}", e);
+                _brokenStore ??= new StoreException(e.Error, $"{MaxFailuresInRow} objects in a row failed, the last with: {e.Message}", e);
             return false;
         }
         finally
