@@ -77,7 +77,7 @@ public sealed class S3Store : IObjectStore
         cancellationToken.ThrowIfCancellationRequested();
         if (Encoding.UTF8.GetByteCount(_url.Prefix) + Encoding.UTF8.GetByteCount(key.Value) > MaxKeyUtf8Bytes)
             throw new StoreException(StoreError.KeyRefused, $"'{key}' and the store's prefix are longer than the {MaxKeyUtf8Bytes} bytes that S3 allows.");
-        if (!MediaTypeHeaderValue.TryParse(write.ContentType, out var _))
+        if (!MediaTypeHeaderValue.TryParse(write.ContentType, out _))
             throw new ArgumentException($"'{write.ContentType}' is not a media type, which S3's client insists on.", nameof(write));
 
         using var reader = new ContentReader(key, content, write);
@@ -357,7 +357,7 @@ public sealed class S3Store : IObjectStore
             {
                 // The memory is the part's until it has come to its end.
                 await stop.CancelAsync();
-                await sending.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+                await ((Task)sending).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 throw;
             }
 
