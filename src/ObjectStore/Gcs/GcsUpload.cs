@@ -104,7 +104,8 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
             IsConditional = _condition.Length > 0,
         };
         using var answer = await client.SendAsync(request, cancellationToken);
-        return answer.Location is { IsAbsoluteUri: true } session ? session.OriginalString
+        // The session's URL is a secret and gets the content: not over plain http, when the endpoint is not.
+        return answer.Location is { IsAbsoluteUri: true } session && session.Scheme == client.Endpoint.Split(':')[0] ? session.OriginalString
             : throw new StoreException(StoreError.Misconfigured, $"Could not {_action}: what answers at {client.Endpoint} starts no upload session as Cloud Storage does.");
     }
 

@@ -159,13 +159,13 @@ public sealed class GcsStoreTests : IAsyncLifetime
     [MemberData(nameof(Refusals))]
     public async Task Refusal_IsTypedByStatusAndReason_AndNamesBucketKeyAndReason(int status, string reason, StoreError expected)
     {
-        var store = _bench.Open(Once);
+        var store = _bench.Open(Once, chunkSize: GcsStore.ChunkQuantumBytes);
         await store.PutAsync(Song, [1]);
         _bench.Server.Inject(new() { When = r => !r.Path.StartsWithSegments("/token"), Times = int.MaxValue, Status = status, Reason = reason, Message = "Said the server." });
         foreach (var call in (Func<ValueTask>[])
                  [
                      async () => await store.FindAsync(Song, Token), async () => await store.PutAsync(Song, [1]), async () => await store.PutAsync(Song, [1], WritePrecondition.Absent),
-                     async () => await store.PutAsync(Song, TestContent.Bytes(10_000_000, 1)), async () => await store.DeleteAsync(Song, Token),
+                     async () => await store.PutAsync(Song, TestContent.Bytes(300_000, 1)), async () => await store.DeleteAsync(Song, Token),
                  ])
         {
             var e = await TestContent.FailsAsync(expected, call);
@@ -299,11 +299,12 @@ public sealed class GcsStoreTests : IAsyncLifetime
         {
             _bench.Server.Inject(new() { When = r => r.Path.StartsWithSegments("/computeMetadata"), Holds = true });
             await TestContent.FailsAsync(StoreError.Unavailable, async () => await machine.FindAsync(Song, Token));
+            var e = await TestContent.FailsAsync(StoreError.Denied, async () => await machine.FindAsync(Song, Token)); // A machine without an account.
+            Assert.Contains("404", e.Message, StringComparison.Ordinal);
             _bench.Server.Tokens.Machine = _bench.User;
+            await machine.PutAsync(Song, [1]);
         }
 
-        using (var machine = ObjectStores.Open(url))
-            await machine.PutAsync(Song, [1]);
         Assert.Contains(_bench.Server.Requests, r => r.Contains("computeMetadata/v1/instance/service-accounts/default/token", StringComparison.Ordinal));
 
         var folder = Directory.CreateDirectory(Path.Combine(home.Path, ".config", "gcloud")).FullName;
