@@ -8,6 +8,16 @@ using Amazon.S3;
 using Amazon.S3.Model;
 using Delivery.Bench.Stores;
 using Delivery.ObjectStore;
+using Delivery.Tests;
+
+if (args is ["gcs-server"])
+{
+    await using var server = await GcsServer.StartAsync(asksForTokens: false);
+    server.CreateBucket("bench");
+    Console.WriteLine($"gs://bench?endpoint={Uri.EscapeDataString(server.Address.GetLeftPart(UriPartial.Authority))}&credentials=none");
+    Console.In.ReadToEnd();
+    return 0;
+}
 
 const long objectBytes = 64_000_000;
 var rounds = 7;
@@ -28,6 +38,8 @@ Random.Shared.NextBytes(bytes);
 foreach (var url in urls)
 {
     using var store = ObjectStores.Open(url);
+    if (url.Scheme == StoreScheme.S3)
+        await S3(url).PutBucketAsync(url.Bucket);
     await store.WriteAsync(key, new MemoryStream(bytes), new ObjectWrite { ContentType = "audio/ogg", ExpectedLength = objectBytes }, CancellationToken.None);
     var driver = new Contender("driver", async (offset, length) =>
     {
@@ -83,14 +95,7 @@ Contender Bare(StoreUrl url)
                 return Task.FromResult<(Stream, IAsyncDisposable)>((file, file));
             });
         case StoreScheme.S3:
-            var client = new AmazonS3Client(new EnvironmentVariablesAWSCredentials(), new AmazonS3Config
-            {
-                ServiceURL = url.Option("endpoint"),
-                AuthenticationRegion = url.Option("region") ?? "us-east-1",
-                ForcePathStyle = true,
-                RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED,
-                ResponseChecksumValidation = ResponseChecksumValidation.WHEN_REQUIRED,
-            });
+            var client = S3(url);
             return new("sdk", async (offset, length) =>
             {
                 var response = await client.GetObjectAsync(new GetObjectRequest { BucketName = url.Bucket, Key = url.Prefix + key, ByteRange = new ByteRange(offset, offset + length - 1) });
@@ -108,6 +113,15 @@ Contender Bare(StoreUrl url)
             });
     }
 }
+
+static AmazonS3Client S3(StoreUrl url) => new(new EnvironmentVariablesAWSCredentials(), new AmazonS3Config
+{
+    ServiceURL = url.Option("endpoint"),
+    AuthenticationRegion = url.Option("region") ?? "us-east-1",
+    ForcePathStyle = true,
+    RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED,
+    ResponseChecksumValidation = ResponseChecksumValidation.WHEN_REQUIRED,
+});
 
 /// <summary>An answer whose end gives the connection back.</summary>
 internal sealed class Owner(IDisposable response) : IAsyncDisposable

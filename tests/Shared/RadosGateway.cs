@@ -69,8 +69,10 @@ public sealed class RadosGateway : IAsyncDisposable
     }
 
     /// <summary>A store's URL of a bucket here, with the settings that this server needs.</summary>
-    public string Url(string bucket, string prefix = "", string options = "") =>
-        $"s3://{bucket}/{prefix}?endpoint={Uri.EscapeDataString($"{Endpoint}")}&checksums=whenRequired&conditionalMultipart=false{options}";
+    /// <param name="options">Further ones, each with a leading <c>&amp;</c>.</param>
+    /// <param name="address">Where something stands between, else <see cref="Endpoint"/>.</param>
+    public string Url(string bucket, string prefix = "", string options = "", Uri? address = null) =>
+        $"s3://{bucket}/{prefix}?endpoint={Uri.EscapeDataString($"{address ?? Endpoint}")}&checksums=whenRequired&conditionalMultipart=false{options}";
 
     public async Task<string> NewBucketAsync()
     {

@@ -58,6 +58,10 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Keys.ApiKeyLine))]
 [JsonSerializable(typeof(Ingest.IngestLine))]
 [JsonSerializable(typeof(OriginApi.WaitLine))]
+[JsonSerializable(typeof(Stores.CheckLine))]
+[JsonSerializable(typeof(Stores.CheckEnd))]
+[JsonSerializable(typeof(Stores.CopyProgressLine))]
+[JsonSerializable(typeof(Stores.CopyEnd))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
 [JsonSerializable(typeof(Soak.SoakLine))]
 internal sealed partial class CliJson : JsonSerializerContext;
