@@ -24,6 +24,12 @@ public sealed class FailoverStore : IObjectStore, IAsyncDisposable
     /// <summary>Stands before the version of what may be stale. No driver's version starts so.</summary>
     public const string StaleVersionPrefix = "secondary:";
 
+    /// <summary>
+    /// Up to so many bytes of an object that may change are read before the read is answered: when its body breaks, the whole read falls over. Of a larger one the body may break and then fails.
+    /// Nearly every manifest is below 100 KB.
+    /// </summary>
+    public const int MaxManifestInMemory = 1 << 20;
+
     private readonly StoreLink[] _links;
     private readonly FailoverOptions _options;
     private readonly TimeProvider _time;
@@ -106,7 +112,8 @@ public sealed class FailoverStore : IObjectStore, IAsyncDisposable
         cancellationToken.ThrowIfCancellationRequested();
         if (StoreKeys.IsStoresOwn(key))
             return null;
-        var answer = await _reader.AskAsync(key, (store, token) => store.OpenReadAsync(key, range, token), cancellationToken);
+        var answer = await _reader.AskAsync(
+            key, (store, token) => StoreKeys.IsImmutable(key) ? store.OpenReadAsync(key, range, token) : OpenManifestAsync(store, key, range, token), cancellationToken);
         if (answer.Value is not { } read)
             return null;
         var body = new FailoverBody(read, answer.Visit, _reader, _links, _roles, _options, _metrics, _time);
@@ -175,6 +182,22 @@ public sealed class FailoverStore : IObjectStore, IAsyncDisposable
         _metrics.Dispose();
         foreach (var link in _links)
             link.Store.Dispose();
+    }
+
+    private static async ValueTask<ObjectRead?> OpenManifestAsync(IObjectStore store, ObjectKey key, ObjectRange? range, CancellationToken cancellationToken)
+    {
+        var read = await store.OpenReadAsync(key, range, cancellationToken);
+        if (read is null || read.Length > MaxManifestInMemory)
+            return read;
+        await using (read)
+        {
+            // One byte more than there should be: some stores tell only at the end that the bytes were not the right ones.
+            var bytes = new byte[read.Length + 1];
+            var count = await read.Content.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, cancellationToken);
+            return count == read.Length
+                ? new ObjectRead(read.Info, read.Offset, read.Length, new MemoryStream(bytes, 0, count, writable: false))
+                : throw new StoreException(StoreError.Unavailable, $"'{key}' gave {count} bytes, not {read.Length}.");
+        }
     }
 
     private ObjectInfo Stale(ObjectInfo info)

@@ -76,8 +76,7 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
         {
             try
             {
-                if (!await FenceAndSettleAsync(view, round.Token))
-                    return;
+                await FenceAndSettleAsync(view, round.Token);
             }
             catch (StoreException e) when (Replicator.IsOfTheStore(e))
             {
@@ -124,26 +123,35 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
     /// primary of an older epoch ─ fence ─▶ secondary, not settled ─ leases have ended, markers adopted ─▶ secondary, settled
     /// </code>
     /// </summary>
-    /// <returns>Whether it may be overwritten.</returns>
-    private async Task<bool> FenceAndSettleAsync(RoleView view, CancellationToken cancellationToken)
+    private async Task FenceAndSettleAsync(RoleView view, CancellationToken cancellationToken)
     {
         var (primary, demoted) = (_links[view.Primary!.Value], _links[1 - view.Primary.Value]);
         if (view.Epoch == 1 || !_roles.TryGetRecord(demoted.Index, out var role, out var version) || role is { Settled: true } && role.Epoch == view.Epoch)
-            return true;
+            return;
         if (role is null || role.Epoch < view.Epoch)
         {
             role = new StoreRole { Epoch = view.Epoch, Role = StorePart.Secondary, Since = _time.GetUtcNow(), By = _options.By };
             if (await TryWriteRoleAsync(demoted, role, version, cancellationToken))
                 LogFenced(_log, demoted.Name, view.Epoch);
-            return false;
+            return;
         }
 
         if (_time.GetUtcNow() < role.Since + StoreRoles.FenceWait)
-            return false;
+            return;
         await foreach (var id in MarkersAsync(demoted.Store, cancellationToken))
         {
-            if (await TryReadMarkerAsync(demoted.Store, id, cancellationToken) is not { } marker)
-                continue;
+            if (await TryReadMarkerAsync(demoted.Store, id, cancellationToken) is { } marker)
+                await AdoptAsync(demoted, primary, id, marker, cancellationToken);
+        }
+
+        if (await TryWriteRoleAsync(demoted, role with { Settled = true }, version, cancellationToken))
+            LogSettled(_log, demoted.Name, view.Epoch);
+    }
+
+    private async Task AdoptAsync(StoreLink demoted, StoreLink primary, string id, ReplicationMarker marker, CancellationToken cancellationToken)
+    {
+        try
+        {
             var outcome = await LeftBehind.AdoptAsync(demoted.Store, primary.Store, id, marker, cancellationToken);
             _metrics.LeftBehind(outcome);
             if (outcome == LeftBehindOutcome.Conflict)
@@ -151,10 +159,11 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
             else
                 LogLeftBehind(_log, marker.Key, marker.Kind, demoted.Name, outcome);
         }
-
-        if (await TryWriteRoleAsync(demoted, role with { Settled = true }, version, cancellationToken))
-            LogSettled(_log, demoted.Name, view.Epoch);
-        return false;
+        catch (StoreException e) when (!Replicator.IsOfTheStore(e))
+        {
+            // One object that cannot be read or held must not keep the store from following. Its marker stays and names it.
+            LogNotAdopted(_log, marker.Kind, marker.Key, demoted.Name, e.Error, e.Message);
+        }
     }
 
     private async ValueTask<bool> TryWriteRoleAsync(StoreLink link, StoreRole role, string? version, CancellationToken cancellationToken)
@@ -296,6 +305,9 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
 
     [LoggerMessage(4043, LogLevel.Error, "'{Key}' was changed on the {Store} store before and on the new primary after the promotion. The new one stands, the old one is kept as '{Kept}'")]
     private static partial void LogConflict(ILogger logger, string key, string store, string kept);
+
+    [LoggerMessage(4046, LogLevel.Error, "Left behind: {Kind} of '{Key}' on the {Store} store cannot be brought over ({Error}): {Message}")]
+    private static partial void LogNotAdopted(ILogger logger, MarkerKind kind, string key, string store, StoreError error, string message);
 
     [LoggerMessage(4044, LogLevel.Information, "The {Store} store is settled as secondary of epoch {Epoch}")]
     private static partial void LogSettled(ILogger logger, string store, int epoch);

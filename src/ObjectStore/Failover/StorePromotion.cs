@@ -20,8 +20,9 @@ public sealed record PromotionOptions
 /// <param name="WasPrimary">It was the primary already, and nothing was left to do but what a killed run may have left.</param>
 /// <param name="IsPlanned">The other store was fenced and drained first: nothing is left behind.</param>
 /// <param name="Drained">Changes that were copied over after the fence.</param>
+/// <param name="LeftBehind">Keys of changes that could not be copied, each for a reason of its own; their markers stay on the other store.</param>
 /// <param name="ReplicatedAsOf">When not planned: everything accepted before is there; null when no sweep has ever said so.</param>
-public sealed record PromotionReport(int Epoch, bool WasPrimary, bool IsPlanned, int Drained, DateTimeOffset? ReplicatedAsOf);
+public sealed record PromotionReport(int Epoch, bool WasPrimary, bool IsPlanned, int Drained, IReadOnlyList<string> LeftBehind, DateTimeOffset? ReplicatedAsOf);
 
 /// <summary>Makes a store the primary of two.</summary>
 public static class StorePromotion
@@ -74,9 +75,9 @@ public static class StorePromotion
 
         // A run that was killed after the role was written has nothing left: the log entry came before, and who sweeps fences the other one.
         if (role is { Role: StorePart.Primary } && ownEpoch >= otherEpoch && !(there.Role is { Role: StorePart.Primary } && otherEpoch == ownEpoch))
-            return new(ownEpoch, WasPrimary: true, IsPlanned: true, 0, null);
+            return new(ownEpoch, WasPrimary: true, IsPlanned: true, 0, [], null);
 
-        var drained = 0;
+        Drain drain = new(0, []);
         int epoch;
         if (there.Problem is not null)
         {
@@ -87,12 +88,16 @@ public static class StorePromotion
             // It was fenced, and nobody took its place: nothing was accepted since, so there is nothing to wait for.
             epoch = Math.Max(ownEpoch, logEpoch) + 1;
         }
+        else if (there.Role is { Role: StorePart.Primary, Epoch: > 1 } && !(role is { Role: StorePart.Secondary, Settled: true } && ownEpoch == otherEpoch))
+        {
+            throw new StoreException(StoreError.Unavailable, "It was the primary before, and what it had accepted then is not settled yet: an origin over both stores does that within a minute.");
+        }
         else
         {
             // A killed run's fence stands for this one, unless a forced promotion has gone by since.
             var fenced = there.Role is { Role: StorePart.Secondary } && otherEpoch > ownEpoch ? there.Role : null;
             epoch = fenced?.Epoch ?? Math.Max(Math.Max(ownEpoch, otherEpoch), logEpoch) + 1;
-            drained = await FenceAndDrainAsync(next, other!, there, fenced, epoch, options, time, tell, cancellationToken);
+            drain = await FenceAndDrainAsync(next, other!, there, fenced, epoch, options, time, tell, cancellationToken);
         }
 
         // 6.
@@ -102,10 +107,10 @@ public static class StorePromotion
         var primary = new StoreRole { Epoch = epoch, Role = StorePart.Primary, Since = time.GetUtcNow(), By = options.By };
         await next.WriteJsonAsync(StoreKeys.Role, primary, FailoverJson.Default.StoreRole, SmallJson.Unchanged(version), cancellationToken);
         tell($"It is the primary of epoch {epoch}. Every node knows within {StoreRoles.Poll.TotalSeconds} s.");
-        return new(epoch, WasPrimary: false, IsPlanned: there.Problem is null, drained, there.Problem is null ? null : mark?.ReplicatedAsOf);
+        return new(epoch, WasPrimary: false, IsPlanned: there.Problem is null, drain.Copied, drain.LeftBehind, there.Problem is null ? null : mark?.ReplicatedAsOf);
     }
 
-    private static async Task<int> FenceAndDrainAsync(
+    private static async Task<Drain> FenceAndDrainAsync(
         IObjectStore next, IObjectStore other, StoreState there, StoreRole? fenced, int epoch, PromotionOptions options, TimeProvider time, Action<string> tell, CancellationToken cancellationToken)
     {
         var version = there.RoleVersion;
@@ -113,7 +118,7 @@ public static class StorePromotion
         {
             // 1. While writes still go on, so that the pause is short.
             tell("Copying what is not replicated yet");
-            await CopyMarkedAsync(other, next, deletes: false, cancellationToken);
+            await CopyMarkedAsync(other, next, deletes: false, tell, cancellationToken);
 
             // 2.
             fenced = new StoreRole { Epoch = epoch, Role = StorePart.Secondary, Since = time.GetUtcNow(), By = options.By };
@@ -130,7 +135,7 @@ public static class StorePromotion
 
         // 4. Whatever still runs there is not acknowledged any more, so every marker can go.
         tell("Copying what was accepted until then");
-        var drained = await CopyMarkedAsync(other, next, deletes: true, cancellationToken);
+        var drained = await CopyMarkedAsync(other, next, deletes: true, tell, cancellationToken);
 
         // 5.
         if (!fenced.Settled)
@@ -138,22 +143,34 @@ public static class StorePromotion
         return drained;
     }
 
-    private static async Task<int> CopyMarkedAsync(IObjectStore from, IObjectStore to, bool deletes, CancellationToken cancellationToken)
+    private static async Task<Drain> CopyMarkedAsync(IObjectStore from, IObjectStore to, bool deletes, Action<string> tell, CancellationToken cancellationToken)
     {
-        var copied = 0;
+        var (copied, left) = (0, new List<string>());
         await foreach (var id in ReplicationSweep.MarkersAsync(from, cancellationToken))
         {
-            var (marker, _) = await from.ReadJsonAsync(ReplicationMarker.KeyOf(id), FailoverJson.Default.ReplicationMarker, cancellationToken);
-            if (marker is null)
-                continue;
-            var key = ObjectKey.Parse(marker.Key);
-            var (outcome, _) = await ObjectCopy.EnsureAsync(from, to, key, Replicator.OptionsFor(key, marker.Kind), cancellationToken);
-            copied += outcome is CopyOutcome.Copied or CopyOutcome.Deleted ? 1 : 0;
-            if (deletes)
-                await from.DeleteAsync(ReplicationMarker.KeyOf(id), cancellationToken);
+            var name = id;
+            try
+            {
+                var (marker, _) = await from.ReadJsonAsync(ReplicationMarker.KeyOf(id), FailoverJson.Default.ReplicationMarker, cancellationToken);
+                if (marker is null)
+                    continue;
+                name = marker.Key;
+                if (!ObjectKey.TryParse(name, out var key))
+                    throw new StoreException(StoreError.Corrupt, $"The marker {id} names no key.");
+                var (outcome, _) = await ObjectCopy.EnsureAsync(from, to, key, Replicator.OptionsFor(key, marker.Kind), cancellationToken);
+                copied += outcome is CopyOutcome.Copied or CopyOutcome.Deleted ? 1 : 0;
+                if (deletes)
+                    await from.DeleteAsync(ReplicationMarker.KeyOf(id), cancellationToken);
+            }
+            catch (StoreException e) when (!Replicator.IsOfTheStore(e))
+            {
+                // One object that cannot be read or held must not keep all others from their primary.
+                left.Add(name);
+                tell($"Cannot copy '{name}' ({e.Error}): {e.Message}");
+            }
         }
 
-        return copied;
+        return new(copied, left);
     }
 
     // The first entry of the epoch, once. It carries a marker like every other write, so that it is replicated.
@@ -183,6 +200,10 @@ public static class StorePromotion
             return new(null, null, $"{e.Error}: {e.Message}", null);
         }
     }
+
+    /// <param name="Copied">Changes.</param>
+    /// <param name="LeftBehind">Keys that could not be.</param>
+    private sealed record Drain(int Copied, IReadOnlyList<string> LeftBehind);
 }
 
 /// <summary>What one store tells of itself.</summary>

@@ -127,9 +127,6 @@ internal sealed partial class StoreRoles : IAsyncDisposable
         await _polling;
         if (_looking is { } looking)
             await looking;
-        _stop.Dispose();
-        _viewEnd.Dispose();
-        _suspected.Dispose();
     }
 
     /// <summary>Which of two stores is the primary, by what they say of themselves (null: nothing).</summary>
@@ -201,8 +198,8 @@ internal sealed partial class StoreRoles : IAsyncDisposable
             LogTwo(_log, after.Epoch);
         else
             LogSwitching(_log, after.Epoch);
+        // Not disposed: who holds the old view may still link to it.
         await ended.CancelAsync();
-        ended.Dispose();
     }
 
     // Null: what was known of it stands.

@@ -23,9 +23,6 @@ internal static class S3Errors
         _ => timer.Failure(action, e),
     };
 
-    /// <summary>A HEAD's answer has no body, and so no code: a GET must ask why.</summary>
-    public static bool IsUnexplained(AmazonServiceException e) => e.ErrorCode is null or "" || e.ErrorCode == $"{e.StatusCode}";
-
     /// <summary>Whether the server has said that it did nothing.</summary>
     public static bool WasRefused(StoreException e) =>
         e.InnerException is AmazonServiceException { StatusCode: HttpStatusCode.ServiceUnavailable or HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict };
@@ -69,8 +66,9 @@ internal static class S3Errors
         return new(error, $"Could not {action}: {hint}{(hint.Length > 0 ? " " : "")}({(int)e.StatusCode} {e.ErrorCode}{Said(e)}{(e.RequestId is { Length: > 0 } id ? $", request {id}" : "")}).", e);
     }
 
-    // RadosGW sends no message; the SDK then gives an empty one.
-    private static string Said(AmazonServiceException e) => IsUnexplained(e) || e.Message.Length == 0 ? "" : $", {e.Message.TrimEnd('.')}";
+    // RadosGW sends no message; of an answer without a body the SDK says so, at length.
+    private static string Said(AmazonServiceException e) =>
+        e.Message.Length == 0 || e.Message.StartsWith("Error making request", StringComparison.Ordinal) ? "" : $", {e.Message.TrimEnd('.')}";
 
     private static string? Header(AmazonServiceException e, string name) =>
         (e.InnerException as HttpErrorResponseException)?.Response is { } answer && answer.IsHeaderPresent(name) ? answer.GetHeaderValue(name) : null;

@@ -168,7 +168,7 @@ public sealed class S3Store : IObjectStore
             {
                 return null;
             }
-            catch (AmazonS3Exception e) when (S3Errors.IsUnexplained(e) && (int)e.StatusCode is >= 300 and < 500)
+            catch (AmazonS3Exception e) when ((int)e.StatusCode is >= 300 and < 500)
             {
                 timer.Allow(_options.FirstByteTimeout);
                 try
