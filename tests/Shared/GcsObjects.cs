@@ -1,6 +1,6 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using System.Globalization;
+using System.IO.Compression;
 using System.Text;
 using System.Text.Json.Nodes;
 using Delivery.ObjectStore;
@@ -80,8 +80,10 @@ internal sealed class GcsContent
 }
 
 /// <summary>An object's one live version.</summary>
-internal sealed record GcsObject(string Bucket, string Name, long Generation, string ContentType, JsonObject? Metadata, DateTimeOffset Created, GcsContent Content)
+internal sealed record GcsObject(string Bucket, string Name, long Generation, string ContentType, JsonObject Given, DateTimeOffset Created, GcsContent Content)
 {
+    public string? ContentEncoding => (string?)Given["contentEncoding"];
+
     public string ETag => $"C{Convert.ToBase64String(BitConverter.GetBytes(Generation)).TrimEnd('=')}EAE=";
 
     /// <summary>The resource, as json_api/v1/objects describes it. Numbers of 64 bits are strings.</summary>
@@ -106,8 +108,12 @@ internal sealed record GcsObject(string Bucket, string Name, long Generation, st
             ["timeStorageClassUpdated"] = created,
             ["timeFinalized"] = created,
         };
-        if (Metadata is not null)
-            resource["metadata"] = Metadata.DeepClone();
+        foreach (var given in (string[])["metadata", "contentEncoding", "contentLanguage", "cacheControl"])
+        {
+            if (Given[given] is { } value)
+                resource[given] = value.DeepClone();
+        }
+
         return resource;
     }
 }
@@ -137,7 +143,7 @@ public sealed class GcsBucket(string name)
         }
     }
 
-    internal GcsObject Commit(string key, string contentType, JsonObject? metadata, GcsContent content, GcsConditions conditions, DateTimeOffset now)
+    internal GcsObject Commit(string key, string contentType, JsonObject given, GcsContent content, GcsConditions conditions, DateTimeOffset now)
     {
         lock (_objects)
         {
@@ -146,7 +152,7 @@ public sealed class GcsBucket(string name)
             _lastGeneration = Math.Max(_lastGeneration + 1, (now - DateTimeOffset.UnixEpoch).Ticks / 10);
             if (_objects.TryGetValue(key, out var old))
                 old.Content.LetGo();
-            return _objects[key] = new(Name, key, _lastGeneration, contentType, metadata, now, content);
+            return _objects[key] = new(Name, key, _lastGeneration, contentType, given, now, content);
         }
     }
 
@@ -300,7 +306,9 @@ internal sealed class GcsObjects(GcsServer server)
 
     private GcsAnswer Media(HttpContext http, GcsObject found, GcsFault fault)
     {
-        var (offset, length, isPart) = Range(http.Request.Headers.Range.ToString(), found.Content.Length);
+        // docs/transcoding: what was stored with gzip is unpacked for who does not accept it, and then there are no ranges.
+        var isUnpacked = found.ContentEncoding == "gzip" && !http.Request.Headers.AcceptEncoding.ToString().Contains("gzip", StringComparison.Ordinal);
+        var (offset, length, isPart) = Range(isUnpacked ? "" : http.Request.Headers.Range.ToString(), found.Content.Length);
         var answer = new GcsAnswer(isPart ? 206 : 200)
         {
             ContentType = found.ContentType,
@@ -308,6 +316,12 @@ internal sealed class GcsObjects(GcsServer server)
             {
                 try
                 {
+                    if (isUnpacked)
+                    {
+                        await UnpackAsync(context, found.Content);
+                        return;
+                    }
+
                     context.Response.ContentLength = length;
                     await SendAsync(context, found.Content, offset, length, fault);
                 }
@@ -326,9 +340,13 @@ internal sealed class GcsObjects(GcsServer server)
             ("x-goog-metageneration", "1"),
             ("x-goog-hash", $"crc32c={found.Content.Crc32CText}"),
             ("x-goog-storage-class", "STANDARD"),
-            ("x-goog-stored-content-encoding", "identity"),
+            ("x-goog-stored-content-encoding", found.ContentEncoding ?? "identity"),
             ("x-goog-stored-content-length", found.Content.Length.ToString(CultureInfo.InvariantCulture)),
         ]);
+        if (isUnpacked)
+            answer.Headers.AddRange([("Warning", "214 UploadServer gunzipped"), ("x-guploader-response-body-transformations", "gunzipped")]);
+        else if (found.ContentEncoding is { } encoding)
+            answer.Headers.Add(("Content-Encoding", encoding));
         if (isPart)
             answer.Headers.Add(("Content-Range", $"bytes {offset}-{offset + length - 1}/{found.Content.Length}"));
         answer.Headers.RemoveAll(h => fault.LeavesOut.Contains(h.Name, StringComparer.OrdinalIgnoreCase));
@@ -359,6 +377,14 @@ internal sealed class GcsObjects(GcsServer server)
         }
 
         http.Abort();
+    }
+
+    private static async Task UnpackAsync(HttpContext http, GcsContent content)
+    {
+        var packed = new byte[content.Length];
+        content.Read(packed, 0);
+        await using var plain = new GZipStream(new MemoryStream(packed), CompressionMode.Decompress);
+        await plain.CopyToAsync(http.Response.Body, http.RequestAborted);
     }
 
     /// <summary>RFC 9110 §14.2: a range that cannot be understood is ignored; one that selects nothing is refused.</summary>

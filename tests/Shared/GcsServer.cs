@@ -19,7 +19,7 @@ namespace Delivery.Tests;
 /// </summary>
 /// <remarks>
 /// Sources: cloud.google.com/storage/docs (json_api/v1, performing-resumable-uploads, request-preconditions, data-validation, transcoding, status-codes), developers.google.com/identity/protocols/oauth2/service-account.
-/// Not here, as no driver of ours uses it: versioning, ACLs, retention, compose, rewrite, notifications, encryption keys, the XML API, gzip transcoding to plain bytes.
+/// Not here, as no driver of ours uses it: versioning, ACLs, retention, compose, rewrite, notifications, encryption keys, the XML API.
 /// </remarks>
 public sealed class GcsServer : IAsyncDisposable
 {
@@ -150,6 +150,7 @@ public sealed class GcsServer : IAsyncDisposable
     /// <summary>The whole API. An object's name is one segment of the path, so that every <c>/</c> in it must come as <c>%2F</c>.</summary>
     private async Task<GcsAnswer> AnswerAsync(HttpContext http, string target, GcsFault fault)
     {
+        await fault.Meanwhile();
         if (fault.Holds)
         {
             using var held = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, http.RequestAborted);
@@ -193,6 +194,9 @@ public sealed class GcsFault
         init => _left = value;
     }
 
+    /// <summary>Done before the request is served: what others do at the same time.</summary>
+    public Func<Task> Meanwhile { get; init; } = () => Task.CompletedTask;
+
     /// <summary>Answers this and does nothing.</summary>
     public int? Status { get; init; }
 
@@ -224,8 +228,24 @@ public sealed class GcsFault
     /// <summary>A byte of the upload is changed on its way.</summary>
     public long? ChangesUploadByte { get; init; }
 
+    /// <summary>The answer to an upload tells another CRC32C than that of what was made.</summary>
+    public bool TellsOtherCrc32C { get; init; }
+
     /// <summary>Media answers come without these headers.</summary>
     public string[] LeavesOut { get; init; } = [];
+
+    /// <summary>What happens to a piece of an upload's body.</summary>
+    internal void Upload(HttpContext http, Span<byte> piece, long offset)
+    {
+        if (BreaksUploadAfter < offset + piece.Length)
+        {
+            http.Abort();
+            throw new IOException("A fault broke the upload.");
+        }
+
+        if (ChangesUploadByte is { } changed && changed >= offset && changed < offset + piece.Length)
+            piece[(int)(changed - offset)] ^= 1;
+    }
 
     internal bool Takes(HttpRequest request) => _left > 0 && When(request) && Interlocked.Decrement(ref _left) >= 0;
 }

@@ -110,12 +110,18 @@ public sealed class GcsTokens(GcsServer server)
         ? new GcsAnswer(403) { ContentType = "text/html", Text = "Missing required header: Metadata-Flavor" }
         : Machine is { } account ? Granting(account) : new GcsAnswer(404) { ContentType = "text/html", Text = "Not Found" };
 
-    private GcsAnswer Granting(GcsAccount account)
+    /// <summary>A token without the way to it, for a test that speaks HTTP itself.</summary>
+    public string Grant(GcsAccount account)
     {
         var token = $"ya29.{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(24))}";
         _tokens[token] = (account, server.Now + Lifetime);
         Interlocked.Increment(ref _granted);
-        var answer = GcsAnswer.Json(200, new JsonObject { ["access_token"] = token, ["expires_in"] = (long)Lifetime.TotalSeconds, ["token_type"] = "Bearer" });
+        return token;
+    }
+
+    private GcsAnswer Granting(GcsAccount account)
+    {
+        var answer = GcsAnswer.Json(200, new JsonObject { ["access_token"] = Grant(account), ["expires_in"] = (long)Lifetime.TotalSeconds, ["token_type"] = "Bearer" });
         answer.Headers.Add(("Metadata-Flavor", "Google"));
         return answer;
     }

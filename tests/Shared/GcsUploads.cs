@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Security.Cryptography;
@@ -116,23 +117,21 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
         try
         {
             using var md5 = resource?["md5Hash"] is null ? null : IncrementalHash.CreateHash(HashAlgorithmName.MD5);
-            var buffer = new byte[QuantumBytes];
+            using var buffer = MemoryPool<byte>.Shared.Rent(QuantumBytes);
             int count;
-            for (long received = 0; (count = await body.ReadAsync(buffer, http.RequestAborted)) > 0; received += count)
+            for (long received = 0; (count = await body.ReadAsync(buffer.Memory, http.RequestAborted)) > 0; received += count)
             {
-                if (fault.BreaksUploadAfter < received + count)
-                    throw Broken(http);
-                if (fault.ChangesUploadByte is { } changed && changed >= received && changed < received + count)
-                    buffer[changed - received] ^= 1;
-                content.Append(buffer.AsSpan(0, count));
-                md5?.AppendData(buffer, 0, count);
+                var piece = buffer.Memory.Span[..count];
+                fault.Upload(http, piece, received);
+                content.Append(piece);
+                md5?.AppendData(piece);
             }
 
             if (reader is not null && await PartAsync(reader, http.RequestAborted) is not null)
                 throw new GcsError(400, "badContent", "A multipart upload has two parts.");
             JudgeHashes(content, resource, http.Request.Headers["x-goog-hash"].ToString(), md5);
-            var made = bucket.Commit(name, contentType, resource?["metadata"]?.AsObject(), content, conditions, server.Now);
-            return GcsAnswer.Json(200, GcsFields.Select(http.Request.Query, made.Resource()));
+            var made = bucket.Commit(name, contentType, resource ?? [], content, conditions, server.Now);
+            return Made(http, made, fault);
         }
         catch
         {
@@ -183,7 +182,7 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
         {
             if (http.Request.ContentLength is not 0)
                 throw new GcsError(400, "invalid", "A status query has no content.");
-            return total == content.Length ? Finish(http, session) : Status(session);
+            return total == content.Length ? Finish(http, session, fault) : Status(session);
         }
 
         if (first > content.Length)
@@ -205,22 +204,20 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
         await ReceiveAsync(http, content, skipped, stopsAt, fault);
         if (!isFinal || stopsAt != long.MaxValue)
             return Status(session);
-        return content.Length == (total ?? content.Length) ? Finish(http, session)
+        return content.Length == (total ?? content.Length) ? Finish(http, session, fault)
             : throw new GcsError(400, "invalid", $"The upload has {content.Length} bytes, not the {total} that the Content-Range says.");
     }
 
     /// <summary>Whole 256 KiB are persisted as they come, the rest when the chunk is complete: a connection that breaks leaves a multiple.</summary>
     private static async Task ReceiveAsync(HttpContext http, GcsContent content, long skip, long stopsAt, GcsFault fault)
     {
-        var block = new byte[QuantumBytes];
+        using var pooled = MemoryPool<byte>.Shared.Rent(QuantumBytes);
+        var block = pooled.Memory[..QuantumBytes];
         var (filled, received, persisted) = (0, 0L, 0L);
         while (true)
         {
-            var count = await http.Request.Body.ReadAsync(block.AsMemory(filled), http.RequestAborted);
-            if (fault.BreaksUploadAfter < received + count)
-                throw Broken(http);
-            if (fault.ChangesUploadByte is { } changed && changed >= received && changed < received + count)
-                block[filled + (int)(changed - received)] ^= 1;
+            var count = await http.Request.Body.ReadAsync(block[filled..], http.RequestAborted);
+            fault.Upload(http, block.Span.Slice(filled, count), received);
             received += count;
             filled += count;
             if (count > 0 && filled < block.Length)
@@ -228,7 +225,7 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
             var ignored = (int)Math.Min(skip, filled);
             skip -= ignored;
             var kept = (int)Math.Min(filled - ignored, stopsAt - persisted);
-            content.Append(block.AsSpan(ignored, kept));
+            content.Append(block.Span.Slice(ignored, kept));
             persisted += kept;
             filled = 0;
             if (count == 0)
@@ -236,14 +233,14 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
         }
     }
 
-    private GcsAnswer Finish(HttpContext http, Session session)
+    private GcsAnswer Finish(HttpContext http, Session session, GcsFault fault)
     {
         try
         {
             JudgeHashes(session.Content, session.Resource, http.Request.Headers["x-goog-hash"].ToString(), null);
-            session.Made = session.Bucket.Commit(session.Name, session.ContentType, session.Resource["metadata"]?.AsObject(), session.Content, session.Conditions, server.Now);
+            session.Made = session.Bucket.Commit(session.Name, session.ContentType, session.Resource, session.Content, session.Conditions, server.Now);
             session.State = SessionState.Complete;
-            return GcsAnswer.Json(200, session.Made.Resource());
+            return Made(http, session.Made, fault);
         }
         catch (GcsError)
         {
@@ -350,10 +347,12 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
         }
     }
 
-    private static IOException Broken(HttpContext http)
+    private static GcsAnswer Made(HttpContext http, GcsObject made, GcsFault fault)
     {
-        http.Abort();
-        return new IOException("A fault broke the upload.");
+        var resource = made.Resource();
+        if (fault.TellsOtherCrc32C)
+            resource["crc32c"] = "AAAAAA==";
+        return GcsAnswer.Json(200, GcsFields.Select(http.Request.Query, resource));
     }
 
     private enum SessionState

@@ -26,45 +26,41 @@ internal sealed class GcsCredentials : IDisposable
     private const string MetadataHostVariable = "GCE_METADATA_HOST";
 
     private readonly TimeSpan _timeout;
-    private readonly bool _isNone;
+    private readonly Func<CancellationToken, ValueTask<GoogleCredential>>? _find;
     private readonly SemaphoreSlim _alone = new(1);
-    private volatile GoogleCredential? _credential;
+    private GoogleCredential? _credential;
 
-    private GcsCredentials(bool isNone, GoogleCredential? credential, TimeSpan timeout) => (_isNone, _credential, _timeout) = (isNone, credential, timeout);
+    private GcsCredentials(Func<CancellationToken, ValueTask<GoogleCredential>>? find, GoogleCredential? credential, TimeSpan timeout) => (_find, _credential, _timeout) = (find, credential, timeout);
 
     /// <param name="option">A key file's path, <see cref="NoneName"/>, or null for the default, which is looked for at the first call.</param>
     /// <param name="options">Their connect and first-byte time-outs together bound the wait for a token.</param>
     /// <exception cref="StoreException"><see cref="StoreError.Misconfigured"/>: no such file, or none of credentials.</exception>
-    public static GcsCredentials Open(string? option, StoreClientOptions options) =>
-        new(option == NoneName, option is null or NoneName ? null : Read(option, StoreError.Misconfigured), options.ConnectTimeout + options.FirstByteTimeout);
+    public static GcsCredentials Open(string? option, StoreClientOptions options)
+    {
+        var timeout = options.ConnectTimeout + options.FirstByteTimeout;
+        return option switch
+        {
+            NoneName => new(null, null, timeout),
+            null => new(FindDefaultAsync, null, timeout),
+            _ => new(_ => new(Read(option, StoreError.Denied)), Read(option, StoreError.Misconfigured), timeout),
+        };
+    }
 
     public void Dispose() => _alone.Dispose();
 
     /// <summary>A token that is good by our clock; null when none is wanted.</summary>
     public async ValueTask<AccessTokenWithHeaders?> TokenAsync(string action, CancellationToken cancellationToken)
     {
-        if (_isNone)
-        {
-            cancellationToken.ThrowIfCancellationRequested();
-            return null;
-        }
-
-        return await GuardAsync(
-            action,
-            async token =>
-            {
-                var credential = _credential ??= await FindDefaultAsync(token);
-                return await KeptAsync(credential, token);
-            },
-            cancellationToken);
+        cancellationToken.ThrowIfCancellationRequested();
+        return _find is null ? null : await GuardAsync(_find, action, KeptAsync, cancellationToken);
     }
 
     /// <summary>Another token than the one that the service refused. Callers that come together get one.</summary>
     public async ValueTask<AccessTokenWithHeaders> RefreshAsync(AccessTokenWithHeaders refused, string action, CancellationToken cancellationToken) => await GuardAsync(
+        _find!,
         action,
-        async token =>
+        async (credential, token) =>
         {
-            var credential = _credential!;
             await _alone.WaitAsync(token);
             try
             {
@@ -85,18 +81,32 @@ internal sealed class GcsCredentials : IDisposable
         cancellationToken);
 
     /// <summary>The library's, which asks for one only when it has none that is good.</summary>
-    private static Task<AccessTokenWithHeaders> KeptAsync(ITokenAccessWithHeaders credential, CancellationToken cancellationToken) =>
-        credential.GetAccessTokenWithHeadersForRequestAsync(cancellationToken: cancellationToken);
+    private static Task<AccessTokenWithHeaders> KeptAsync(GoogleCredential credential, CancellationToken cancellationToken) =>
+        ((ITokenAccessWithHeaders)credential).GetAccessTokenWithHeadersForRequestAsync(cancellationToken: cancellationToken);
 
     /// <summary>Bounds it, and says whose fault a failure is.</summary>
-    private async ValueTask<T> GuardAsync<T>(string action, Func<CancellationToken, Task<T>> work, CancellationToken cancellationToken)
+    private async ValueTask<AccessTokenWithHeaders> GuardAsync(
+        Func<CancellationToken, ValueTask<GoogleCredential>> find, string action, Func<GoogleCredential, CancellationToken, Task<AccessTokenWithHeaders>> work, CancellationToken cancellationToken)
     {
         using var bound = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         bound.CancelAfter(_timeout);
+        var credential = Volatile.Read(ref _credential);
         try
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            return await work(bound.Token);
+            if (credential is null)
+            {
+                // Of several that find it at once, one is kept, so that there is one token.
+                var found = await find(bound.Token);
+                credential = Interlocked.CompareExchange(ref _credential, found, null) ?? found;
+            }
+
+            return await work(credential, bound.Token);
+        }
+        catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested)
+        {
+            // The library goes on waiting for up to five minutes, and every caller with it: whoever comes next starts anew.
+            Interlocked.CompareExchange(ref _credential, null, credential);
+            throw new StoreException(StoreError.Unavailable, $"Could not {action}: no token from Google within {_timeout.TotalSeconds:0.#} s.", e);
         }
         catch (TokenResponseException e)
         {
@@ -108,16 +118,20 @@ internal sealed class GcsCredentials : IDisposable
             throw new StoreException(
                 kind, $"Could not {action}: Google gives no token ({(e.StatusCode is { } status ? (int)status : 0)} {error}: {description}){(kind == StoreError.ClockSkewed ? "; set this machine's clock" : "")}.");
         }
-        catch (Exception e) when (e is HttpRequestException or IOException or TimeoutException or InvalidOperationException
-            || (e is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+        catch (Exception e) when (e is HttpRequestException or IOException or TimeoutException or InvalidOperationException)
         {
             // InvalidOperationException: the library has tried for long enough.
-            throw new StoreException(StoreError.Unavailable, $"Could not {action}: no token from Google within {_timeout.TotalSeconds:0.#} s: {e.Message}", e);
+            throw new StoreException(StoreError.Unavailable, $"Could not {action}: no token from Google: {e.Message}", e);
+        }
+        catch (Exception e) when (e is not (StoreException or OperationCanceledException))
+        {
+            // Federated credentials whose source is wrong: the library has a type for each, whose messages may quote it.
+            throw new StoreException(StoreError.Denied, $"Could not {action}: the credentials give no token ({e.GetType().Name}).");
         }
     }
 
     /// <summary>docs/authentication/application-default-credentials.</summary>
-    private static async Task<GoogleCredential> FindDefaultAsync(CancellationToken cancellationToken)
+    private static async ValueTask<GoogleCredential> FindDefaultAsync(CancellationToken cancellationToken)
     {
         if (Environment.GetEnvironmentVariable(FileVariable) is { Length: > 0 } named)
             return Read(named, StoreError.Denied);

@@ -261,7 +261,7 @@ public sealed class GcsStore : IObjectStore
             {
                 var found = GcsObject.Read(item);
                 // What others put there may have names that are no keys of ours ("folders" that end in a slash).
-                if (ObjectKey.TryParse(found.Name[_url.Prefix.Length..], out var key))
+                if (found.Name.StartsWith(_url.Prefix, StringComparison.Ordinal) && ObjectKey.TryParse(found.Name[_url.Prefix.Length..], out var key))
                     entries.Add(new(key, found.Size, found.Generation, found.Created));
             }
         }

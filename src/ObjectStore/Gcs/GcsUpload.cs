@@ -32,7 +32,8 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
             IsConditional = _condition.Length > 0,
         };
         var mayBeMade = false;
-        return await retry.ExecuteAsync(
+        StoreException? refused = null;
+        var made = await retry.ExecuteAsync(
             async token =>
             {
                 if (mayBeMade && await FindOwnAsync(token) is { } own)
@@ -50,10 +51,14 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
                 }
                 catch (StoreException e) when (e.Error == StoreError.PreconditionFailed && mayBeMade)
                 {
-                    return await FindOwnAsync(token) ?? throw Unknown(e);
+                    refused = e;
+                    return await FindOwnAsync(token);
                 }
             },
             cancellationToken);
+        return made ?? throw new StoreException(
+            StoreError.Unavailable,
+            $"Could not {_action} in '{url.Bucket}': an answer was lost, and the object is not as the precondition demands any more; whether it was so when this write came is not known.", refused);
     }
 
     /// <summary>A content of more than one chunk: <paramref name="buffer"/> holds the first, and then each in turn, and nothing else is held.</summary>
@@ -99,7 +104,8 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
             IsConditional = _condition.Length > 0,
         };
         using var answer = await client.SendAsync(request, cancellationToken);
-        return answer.Location is { IsAbsoluteUri: true } session ? session.OriginalString
+        // The session's URL is a secret and gets the content: not over plain http, when the endpoint is not.
+        return answer.Location is { IsAbsoluteUri: true } session && session.Scheme == client.Endpoint.Split(':')[0] ? session.OriginalString
             : throw new StoreException(StoreError.Misconfigured, $"Could not {_action}: what answers at {client.Endpoint} starts no upload session as Cloud Storage does.");
     }
 
@@ -191,9 +197,6 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
 
         return Encoding.UTF8.GetString(text.ToArray());
     }
-
-    private StoreException Unknown(StoreException refused) => new(
-        StoreError.Unavailable, $"Could not {_action} in '{url.Bucket}': an answer was lost, and the object is not as the precondition demands any more: whether this write was the reason is not known.", refused);
 
     /// <summary>docs/request-preconditions: generation 0 is that of no object. A version that is no generation was never given by this store.</summary>
     private static string Condition(ObjectKey key, WritePrecondition precondition)
