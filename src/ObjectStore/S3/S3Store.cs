@@ -271,7 +271,9 @@ public sealed class S3Store : IObjectStore
                 }
                 catch (StoreException e) when (e.CanRetry && !S3Errors.WasRefused(e))
                 {
-                    lost = e;
+                    // The one that says least is the one to remember.
+                    if (lost is null || S3Errors.LostRace(lost))
+                        lost = e;
                     throw;
                 }
             }, cancellationToken);
