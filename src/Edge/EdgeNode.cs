@@ -71,23 +71,35 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     /// <summary>Starts a node; when this returns, it serves.</summary>
     /// <param name="options">Validated here.</param>
-    /// <param name="store">The object store of the upstream of kind <see cref="UpstreamKind.Store"/>, null when there is none; the caller keeps it and disposes it after the node.</param>
+    /// <param name="store">
+    /// The object store of the upstream of kind <see cref="UpstreamKind.Store"/> that has no address, null when there is none; the caller keeps it and disposes it after the node. Stores by address the
+    /// node opens and disposes itself.
+    /// </param>
     /// <param name="log">Receives event ids 1000 to 1999.</param>
     /// <param name="time">The clock that tokens and deadlines go by.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
-    /// <exception cref="EdgeStartException">Bad options, a bad certificate, or a port that is taken.</exception>
+    /// <exception cref="EdgeStartException">Bad options, a bad certificate, a port that is taken, or a store that cannot be opened.</exception>
     /// <exception cref="KeyRingException">The key ring cannot be used.</exception>
-    public static async Task<EdgeNode> StartAsync(EdgeOptions options, IObjectStore? store, ILoggerFactory log, TimeProvider time, CancellationToken cancellationToken)
+    public static Task<EdgeNode> StartAsync(EdgeOptions options, IObjectStore? store, ILoggerFactory log, TimeProvider time, CancellationToken cancellationToken)
     {
         if (options.Validate() is { Count: > 0 } errors)
             throw new EdgeStartException($"The edge's options are wrong. {string.Join(". ", errors)}.");
-        if (options.Upstreams.Any(u => u.Kind == UpstreamKind.Store) != store is not null)
-            throw new EdgeStartException(store is null ? "An upstream is the object store, and no store was given." : "A store was given, and no upstream is of kind Store.");
+        if (options.Upstreams.Any(u => u is { Kind: UpstreamKind.Store, Address: null }) == store is not null)
+            return StartWithAsync(options, upstream => upstream.Address is null ? store : null, log, time, cancellationToken);
+        throw new EdgeStartException(store is null
+            ? "An upstream is the object store that the edge is started with, and none was given."
+            : "A store was given, and no upstream is of kind Store without an Address.");
+    }
+
+    /// <summary>As above, with options that are valid, and stores of the caller's: null for an upstream whose store is to be opened by its address.</summary>
+    internal static async Task<EdgeNode> StartWithAsync(
+        EdgeOptions options, Func<UpstreamOptions, IObjectStore?> stores, ILoggerFactory log, TimeProvider time, CancellationToken cancellationToken)
+    {
         var logger = log.CreateLogger("Delivery.Edge");
         var ending = new Ending();
         try
         {
-            var node = await StartAsync(options, store, log, logger, time, ending, cancellationToken);
+            var node = await StartAsync(options, stores, log, logger, time, ending, cancellationToken);
             LogStarted(logger, node.Address, node.TlsAddress, node.AdminAddress, node.Parts.Cache.Hot.BudgetBytes >> 20, options.CacheFolder is null ? 0 : options.DiskTierBytes >> 20);
             return node;
         }
@@ -118,7 +130,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
 
     // Parts in the order in which they need each other; what each needs at its end is said where it is made.
     private static async Task<EdgeNode> StartAsync(
-        EdgeOptions options, IObjectStore? store, ILoggerFactory logs, ILogger log, TimeProvider time, Ending ending, CancellationToken cancellationToken)
+        EdgeOptions options, Func<UpstreamOptions, IObjectStore?> stores, ILoggerFactory logs, ILogger log, TimeProvider time, Ending ending, CancellationToken cancellationToken)
     {
         var keys = options.Mode == EdgeMode.Http ? null : ending.Owns(new KeyRingFile(options.KeyRingPath, time));
         var peerKeys = options.PeerKeyRingPath is { } peerRing ? ending.Owns(new KeyRingFile(peerRing, time)) : null;
@@ -128,7 +140,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var meter = ending.Owns(new EdgeMeter());
         var buffers = ending.Owns(new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes)));
         var cache = OpenCache(options, time, log);
-        var upstreams = UpstreamSet.Create(options, store, peerKeys, time, log);
+        var upstreams = UpstreamSet.Create(options, upstream => stores(upstream) ?? ending.Owns(OpenStore(options, upstream)), peerKeys, time, log);
         var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
         var recall = new ObjectRecall(cache, objects);
         // The cache's writer gives buffers back to fills, so they outlive it.
@@ -189,6 +201,26 @@ public sealed partial class EdgeNode : IAsyncDisposable
     }
 
     private static RequestApplication<EdgeRequest> Application(EdgeParts parts) => new(() => new(parts));
+
+    private static IObjectStore OpenStore(EdgeOptions options, UpstreamOptions upstream)
+    {
+        try
+        {
+            // No tries of its own: UpstreamSet tries again, elsewhere and beside, and pays for it from one budget.
+            return ObjectStores.Open(StoreUrl.Parse(upstream.Address!), new()
+            {
+                ConnectTimeout = options.UpstreamConnectTimeout,
+                FirstByteTimeout = options.UpstreamFirstByteTimeout,
+                IdleTimeout = options.UpstreamIdleTimeout,
+                MaxConnections = options.UpstreamMaxConnections,
+                Retries = 0,
+            });
+        }
+        catch (StoreException exception)
+        {
+            throw new EdgeStartException($"The store '{upstream.Address}' of upstream '{upstream.CalledName}' cannot be used: {exception.Message}", exception);
+        }
+    }
 
     private static ChunkCache OpenCache(EdgeOptions options, TimeProvider time, ILogger log)
     {

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using Delivery.ObjectStore.Files;
+using Delivery.ObjectStore.Remote;
 using Microsoft.Win32.SafeHandles;
 
 namespace Delivery.ObjectStore;
@@ -209,41 +210,22 @@ public sealed class FileStore : IObjectStore
         }
     }
 
-    private static async ValueTask<(long Length, byte[] Sha256)> ReceiveAsync(
+    private static async ValueTask<(long Length, string Sha256)> ReceiveAsync(
         ObjectKey key, Stream content, SafeFileHandle file, ObjectWrite write, CancellationToken cancellationToken)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var reader = new ContentReader(key, content, write);
         var buffer = ArrayPool<byte>.Shared.Rent(CopyBufferSize);
         try
         {
             long length = 0;
-            while (true)
+            int read;
+            while ((read = await reader.ReadAsync(buffer.AsMemory(0, CopyBufferSize), cancellationToken)) > 0)
             {
-                int read;
-                try
-                {
-                    read = await content.ReadAsync(buffer.AsMemory(0, CopyBufferSize), cancellationToken);
-                }
-                catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
-                {
-                    throw new StoreException(StoreError.ContentFailed, $"The content of '{key}' failed after {length} bytes: {e.Message}", e);
-                }
-
-                if (read == 0)
-                    break;
-                if (length + read > write.ExpectedLength)
-                    throw new StoreException(StoreError.LengthMismatch, $"The content of '{key}' is longer than the {write.ExpectedLength} bytes promised.");
-                hash.AppendData(buffer, 0, read);
                 await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), length, cancellationToken);
                 length += read;
             }
 
-            if (write.ExpectedLength is { } expected && expected != length)
-                throw new StoreException(StoreError.LengthMismatch, $"The content of '{key}' has {length} bytes, not the {expected} promised.");
-            var sha256 = hash.GetHashAndReset();
-            if (write.ExpectedSha256 is { } digest && digest != Convert.ToHexStringLower(sha256))
-                throw new StoreException(StoreError.DigestMismatch, $"The content of '{key}' has SHA-256 {Convert.ToHexStringLower(sha256)}, not the {digest} promised.");
-            return (length, sha256);
+            return (length, reader.Sha256);
         }
         finally
         {
@@ -251,7 +233,7 @@ public sealed class FileStore : IObjectStore
         }
     }
 
-    private ObjectInfo Commit(ObjectKey key, TempFile temp, long length, byte[] sha256, ObjectWrite write)
+    private ObjectInfo Commit(ObjectKey key, TempFile temp, long length, string sha256, ObjectWrite write)
     {
         var (folders, name) = Split(key);
         for (var attempt = 0; attempt < MaxVanishedFolders; attempt++)
@@ -308,8 +290,8 @@ public sealed class FileStore : IObjectStore
             throw new StoreException(StoreError.PreconditionFailed, $"'{key}' is {(currentVersion is null ? "absent" : $"version {currentVersion}")}, not version {wanted}.");
     }
 
-    private ObjectRecord? Record(byte[] sha256, ObjectWrite write) =>
-        KeepsMetadata ? new ObjectRecord(write.ContentType, Convert.ToHexStringLower(sha256)) : null;
+    private ObjectRecord? Record(string sha256, ObjectWrite write) =>
+        KeepsMetadata ? new ObjectRecord(write.ContentType, sha256) : null;
 
     private static (string[] Folders, string Name) Split(ObjectKey key)
     {

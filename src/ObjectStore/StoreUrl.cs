@@ -45,7 +45,7 @@ public sealed class StoreUrl
     public string Path { get; }
 
     /// <exception cref="FormatException">The text is not a store's URL; the message says why.</exception>
-    public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException($"'{text}' does not name a store: {problem}.");
+    public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException($"'{Unsaid(text)}' does not name a store: {problem}.");
 
     public static bool TryParse(string? text, [NotNullWhen(true)] out StoreUrl? url) => (url = text is null ? null : Read(text, out _)) is not null;
 
@@ -54,6 +54,17 @@ public sealed class StoreUrl
 
     /// <summary>As it was given.</summary>
     public override string ToString() => _text;
+
+    private static string Folder(string path) => System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+
+    /// <summary>A wrong URL as it may stand in a message: whoever writes credentials into one must not find them in a log.</summary>
+    private static string Unsaid(string text)
+    {
+        var authority = text.IndexOf("://", StringComparison.Ordinal) is >= 0 and var at ? at + 3 : text.Length;
+        var query = text.AsSpan(authority).IndexOfAny('?', '#') is >= 0 and var cut ? authority + cut : text.Length;
+        var host = text.LastIndexOf('@', query - 1, query - authority) is >= 0 and var user ? user + 1 : authority;
+        return text[..authority] + (host > authority ? "…@" : "") + text[host..query] + (query < text.Length ? "?…" : "");
+    }
 
     private static StoreUrl? Read(string text, out string problem)
     {
@@ -65,7 +76,7 @@ public sealed class StoreUrl
         }
 
         if (!text.Contains("://", StringComparison.Ordinal))
-            return new(text, StoreScheme.File, "", "", System.IO.Path.GetFullPath(text), new Dictionary<string, string>());
+            return new(text, StoreScheme.File, "", "", Folder(text), new Dictionary<string, string>());
         if (!Uri.TryCreate(text, UriKind.Absolute, out var uri))
         {
             problem = "it is not a URL";
@@ -93,9 +104,11 @@ public sealed class StoreUrl
                 problem = $"its option '{name}' stands twice or is empty";
         }
 
-        var path = Uri.UnescapeDataString(uri.AbsolutePath);
         if (problem.Length > 0)
             return null;
+        // Not Uri's own path, which has lost what it takes for dot segments.
+        var rest = text[(text.IndexOf("://", StringComparison.Ordinal) + 3)..].Split('?')[0];
+        var path = Uri.UnescapeDataString(rest.IndexOf('/', StringComparison.Ordinal) is >= 0 and var slash ? rest[slash..] : "");
         if (kind == StoreScheme.File)
         {
             if (uri.Host.Length > 0)
@@ -104,12 +117,12 @@ public sealed class StoreUrl
                 return null;
             }
 
-            return new(text, kind, "", "", System.IO.Path.GetFullPath(path), options);
+            return new(text, kind, "", "", Folder(path), options);
         }
 
         var prefix = path.Trim('/');
-        // Uri lowers a host's letters and refuses some names that buckets may have, so the name is taken from the text.
-        var bucket = text[(text.IndexOf("://", StringComparison.Ordinal) + 3)..].Split('/', '?')[0];
+        // Nor its host, whose letters it has lowered.
+        var bucket = rest.Split('/')[0];
         if (bucket.Length is < 3 or > 63 || !bucket.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '-' or '.' or '_'))
             problem = $"'{bucket}' is not a bucket's name: 3 to 63 of a-z, 0-9, '-', '.' and '_'";
         else if (prefix.Length > 0 && !ObjectKey.TryParse(prefix, out _))

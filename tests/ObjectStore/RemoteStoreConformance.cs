@@ -80,7 +80,7 @@ public abstract class RemoteStoreConformance(Func<Task<(IObjectStore Store, Func
     [Fact]
     public async Task ServerThatIsNotThere_IsUnavailable()
     {
-        await using var gone = new TroubledProxy(Server);
+        var gone = new TroubledProxy(Server);
         var address = gone.Address;
         await gone.DisposeAsync();
         using var store = OpenAt(address, Impatient with { Retries = 1 });

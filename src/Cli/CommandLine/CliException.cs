@@ -1,7 +1,7 @@
 namespace Delivery.Cli.CommandLine;
 
 /// <summary>An expected end of a command: one clear sentence and an exit code, never a stack trace.</summary>
-internal sealed class CliException(int exitCode, string message, Exception? inner = null) : Exception(message, inner)
+internal class CliException(int exitCode, string message, Exception? inner = null) : Exception(message, inner)
 {
     public int ExitCode { get; } = exitCode;
 }

@@ -43,6 +43,15 @@ internal sealed class CommandContext(TextWriter output, TextWriter error, bool j
     }
 
     public void Warn(string message) => Error.WriteLine($"delivery: {message}");
+
+    /// <summary>As <see cref="Warn"/>, while progress bars may be moving: they make room for it.</summary>
+    public void Note(string message)
+    {
+        if (Progress.Profile.Capabilities.Interactive)
+            Progress.WriteLine($"delivery: {message}");
+        else
+            Warn(message);
+    }
 }
 
 internal static class CommandActions

@@ -4,6 +4,7 @@ using Delivery.Cli.Keys;
 using Delivery.Cli.Releases;
 using Delivery.Cli.Roles;
 using Delivery.Cli.Soak;
+using Delivery.Cli.Stores;
 using Delivery.Cli.Up;
 using Delivery.Cli.Urls;
 
@@ -42,6 +43,7 @@ internal static class DeliveryCommand
             SignCommand.Create(options, output, error),
             VerifyCommand.Create(options, output, error),
             KeysCommand.Create(options, output, error),
+            StoreCommand.Create(options, output, error),
             SoakCommand.Create(options, output, error),
         };
         root.Options.Add(options.Json);

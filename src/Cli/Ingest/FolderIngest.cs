@@ -10,12 +10,17 @@ namespace Delivery.Cli.Ingest;
 /// <summary>
 /// Brings a folder to the origin. Every step is idempotent, so running it again after any interruption does what is left, and after success
 /// does nothing: the release's document is compared by the origin, and a master is sent only when its digest is not the current one or the
-/// store has lost it. A job that failed for want of a disk, a tool or a store is queued again.
+/// store has lost it. A job that failed for want of a disk, a tool or a store is queued again. An origin that is away is waited for.
 /// </summary>
-internal sealed class FolderIngest(OriginClient origin, CommandContext context)
+/// <param name="origin">Whom it is brought to.</param>
+/// <param name="context">Where progress and results go.</param>
+/// <param name="retryFor">How long the origin may stay away at a time.</param>
+internal sealed class FolderIngest(OriginClient origin, CommandContext context, TimeSpan retryFor)
 {
     /// <summary>Often enough for a bar that moves, rare enough to be no load.</summary>
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(500);
+
+    private readonly Patience _patience = new(context, retryFor, TimeProvider.System);
 
     /// <summary>Masters that this run sent.</summary>
     private readonly HashSet<string> _uploaded = new(StringComparer.Ordinal);
@@ -25,7 +30,7 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
 
     public async Task<int> RunAsync(ReleaseFolder folder, bool wait, CancellationToken cancellationToken)
     {
-        var status = await origin.PutReleaseAsync(folder.ReleaseId, folder.Document, cancellationToken);
+        var status = await _patience.AskAsync(_ => origin.PutReleaseAsync(folder.ReleaseId, folder.Document, cancellationToken), cancellationToken);
         await context.Progress.Progress().AutoClear(false).HideCompleted(false)
             .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
             .StartAsync(async progress =>
@@ -45,7 +50,7 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
                     }
                 }
 
-                status = wait ? await FollowAsync(folder, bars, cancellationToken) : await origin.GetReleaseAsync(folder.ReleaseId, cancellationToken);
+                status = wait ? await FollowAsync(folder, bars, cancellationToken) : await StatusAsync(folder.ReleaseId, cancellationToken);
             });
         return Report(folder, status, wait);
     }
@@ -57,20 +62,31 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
         {
             await using var file = new FileStream(track.File, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.Asynchronous | FileOptions.SequentialScan);
             var sha256 = await SHA256.HashDataAsync(file, cancellationToken);
-            var current = Find(status, track);
-            if (current?.Master?.Sha256 == Convert.ToHexStringLower(sha256) && current.Failure?.Code is not (JobFailure.MasterMissing or JobFailure.MasterDigestMismatch))
-            {
-                if (current is { State: TrackState.Failed, Failure: { } failure, Job: { } job } && !IsOfTheMaster(failure.Code))
-                    await origin.RetryJobAsync(job.JobId, cancellationToken);
-                bar.Value = 1;
-                return;
-            }
+            var sent = false;
+            await _patience.AskAsync(
+                async failures =>
+                {
+                    // What broke off may have arrived all the same, with the answer alone lost.
+                    var current = Find(failures == 0 ? status : await origin.GetReleaseAsync(releaseId, cancellationToken), track);
+                    if (current?.Master?.Sha256 == Convert.ToHexStringLower(sha256) && current.Failure?.Code is not (JobFailure.MasterMissing or JobFailure.MasterDigestMismatch))
+                    {
+                        if (current is { State: TrackState.Failed, Failure: { } failure, Job: { } job } && !IsOfTheMaster(failure.Code))
+                            await origin.RetryJobAsync(job.JobId, cancellationToken);
+                        if (sent)
+                            _uploaded.Add(track.TrackId);
+                        bar.Value = 1;
+                        return true;
+                    }
 
-            file.Position = 0;
-            bar.Description = Label(track, "uploading");
-            await using var counted = new CountedStream(file, sent => bar.Value = file.Length == 0 ? 1 : (double)sent / file.Length);
-            await origin.PutMasterAsync(releaseId, track.TrackId, Path.GetFileName(track.File), track.ContentType, counted, sha256, cancellationToken);
-            _uploaded.Add(track.TrackId);
+                    file.Position = 0;
+                    bar.Description = Label(track, "uploading");
+                    sent = true;
+                    var counted = new CountedStream(file, sent => bar.Value = file.Length == 0 ? 1 : (double)sent / file.Length);
+                    await origin.PutMasterAsync(releaseId, track.TrackId, Path.GetFileName(track.File), track.ContentType, counted, sha256, cancellationToken);
+                    _uploaded.Add(track.TrackId);
+                    return true;
+                },
+                cancellationToken);
         }
         catch (Exception e) when (e is FileNotFoundException or UnauthorizedAccessException or DirectoryNotFoundException)
         {
@@ -83,7 +99,7 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
         using var timer = new PeriodicTimer(PollInterval);
         while (true)
         {
-            var status = await origin.GetReleaseAsync(folder.ReleaseId, cancellationToken);
+            var status = await StatusAsync(folder.ReleaseId, cancellationToken);
             var pending = 0;
             foreach (var track in folder.Tracks.Where(track => !_refused.ContainsKey(track.TrackId)))
             {
@@ -108,6 +124,9 @@ internal sealed class FolderIngest(OriginClient origin, CommandContext context)
             await timer.WaitForNextTickAsync(cancellationToken);
         }
     }
+
+    private Task<ReleaseStatus> StatusAsync(string releaseId, CancellationToken cancellationToken) =>
+        _patience.AskAsync(_ => origin.GetReleaseAsync(releaseId, cancellationToken), cancellationToken);
 
     private int Report(ReleaseFolder folder, ReleaseStatus status, bool waited)
     {

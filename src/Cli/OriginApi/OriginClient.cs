@@ -99,7 +99,7 @@ internal sealed class OriginClient : IDisposable
         }
         catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new CliException(ExitCode.Unreachable, $"the origin {_http.BaseAddress} did not answer within {AnswerTimeout.TotalSeconds} s", e);
+            throw new OriginAwayException($"the origin {_http.BaseAddress} did not answer within {AnswerTimeout.TotalSeconds} s", inner: e);
         }
     }
 
@@ -116,7 +116,7 @@ internal sealed class OriginClient : IDisposable
         catch (Exception e) when (e is HttpRequestException or HttpIOException)
         {
             // HttpIOException: the connection broke in the middle of the answer, as when the origin is killed.
-            throw new CliException(ExitCode.Unreachable, $"the origin {_http.BaseAddress} cannot be reached: {e.Message}", e);
+            throw new OriginAwayException($"the origin {_http.BaseAddress} cannot be reached: {e.Message}", inner: e);
         }
         catch (JsonException e)
         {
@@ -124,15 +124,17 @@ internal sealed class OriginClient : IDisposable
         }
     }
 
+    private static TimeSpan? RetryAfter(HttpResponseMessage response) =>
+        response.Headers.RetryAfter is { Delta: { } seconds } ? seconds : response.Headers.RetryAfter is { Date: { } date } && date > DateTimeOffset.UtcNow ? date - DateTimeOffset.UtcNow : null;
+
     private static async Task<CliException> RefusalAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
-        var code = response.StatusCode is >= HttpStatusCode.InternalServerError ? ExitCode.Unreachable : ExitCode.Refused;
         try
         {
             if (await response.Content.ReadFromJsonAsync(ApiJson.Default.ProblemDocument, cancellationToken) is { } problem)
             {
                 var lines = problem.Errors is { } errors ? string.Concat(errors.Select(error => $"\n  - {error.Pointer}: {error.Detail}")) : "";
-                return new CliException(code, $"the origin says: {problem.Detail}{lines}");
+                return Of($"the origin says: {problem.Detail}{lines}");
             }
         }
         catch (Exception e) when (e is JsonException or HttpRequestException or IOException)
@@ -140,6 +142,14 @@ internal sealed class OriginClient : IDisposable
             // Not a problem document (a proxy's page, a broken connection): the status has to do.
         }
 
-        return new CliException(code, $"the origin answered {(int)response.StatusCode} {response.ReasonPhrase}");
+        return Of($"the origin answered {(int)response.StatusCode} {response.ReasonPhrase}");
+
+        CliException Of(string message) => response.StatusCode switch
+        {
+            // What says of itself that it passes. A full or refusing store does not, until somebody does something about it.
+            HttpStatusCode.TooManyRequests or HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout => new OriginAwayException(message, RetryAfter(response)),
+            >= HttpStatusCode.InternalServerError => new CliException(ExitCode.Unreachable, message),
+            _ => new CliException(ExitCode.Refused, message),
+        };
     }
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json.Nodes;
 using Delivery.Cli.CommandLine;
+using Delivery.Cli.Stores;
 using Delivery.Edge;
 using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
@@ -17,7 +18,7 @@ internal static class EdgeCommand
     public static Command Create(GlobalOptions options, TextWriter output, TextWriter error)
     {
         var config = new Option<string?>("--config") { Description = "JSON file; its section \"edge\" holds the options.", HelpName = "FILE" };
-        var store = new Option<string?>("--store") { Description = "The object store's folder; not needed where no upstream is a store.", HelpName = "DIR" };
+        var stores = new StoreFlags("The object store: a folder, or file:///…, s3://bucket/prefix?…, gs://bucket/prefix; not needed where no upstream is a store, or each has its address.");
         var host = new Option<string?>("--host") { Description = "Address to listen on; default: every address.", HelpName = "ADDRESS" };
         var port = new Option<int?>("--port") { Description = "Plaintext port; default 8080, 0 takes any free one.", HelpName = "N" };
         var adminPort = new Option<int?>("--admin-port") { Description = "Admin port on loopback; default 8081.", HelpName = "N" };
@@ -31,7 +32,7 @@ internal static class EdgeCommand
         var verbose = new Option<bool>("--verbose") { Description = "Log what the server does, not only what goes wrong." };
         var command = new Command("edge", "Run one edge. Every option of docs/configuration.md can stand in --config or in DELIVERY_EDGE_… variables.")
         {
-            config, store, host, port, adminPort, tlsPort, peerPort, peerKeys, certificate, certificateKey, cache, cacheBytes, verbose,
+            config, stores.Store, stores.Secondary, host, port, adminPort, tlsPort, peerPort, peerKeys, certificate, certificateKey, cache, cacheBytes, verbose,
         };
         command.Run(options, output, error, async (parsed, context, cancellationToken) =>
         {
@@ -49,15 +50,13 @@ internal static class EdgeCommand
                 [nameof(EdgeOptions.DiskTierBytes)] = parsed.GetValue(cacheBytes),
                 [nameof(EdgeOptions.KeyRingPath)] = parsed.GetValue(options.Keys) ?? Environment.GetEnvironmentVariable("DELIVERY_KEYS"),
             }, new Dictionary<string, JsonNode?> { [nameof(EdgeOptions.UnreadyDelay)] = UnreadyDelay });
-            var needsStore = settings.Upstreams.Any(upstream => upstream.Kind == UpstreamKind.Store);
-            if (needsStore != parsed.GetValue(store) is not null)
-                throw new CliException(ExitCode.Usage, needsStore ? "--store is missing: an upstream is the object store" : "--store is given, and no upstream is of kind Store");
+            settings = WithStores(settings, stores, parsed);
             if (settings.InlineScheduling)
                 RunRequestsOnSocketThreads();
             using var log = ServerLog.Create(parsed.GetValue(verbose));
             try
             {
-                await using var edge = await EdgeNode.StartAsync(settings, parsed.GetValue(store) is { } folder ? FileStore.Open(folder) : null, log, TimeProvider.System, cancellationToken);
+                await using var edge = await EdgeNode.StartAsync(settings, null, log, TimeProvider.System, cancellationToken);
                 var line = new EdgeLine(Base(edge.Address), edge.TlsAddress is { } tls ? Base(tls) : null, Base(edge.AdminAddress), edge.PeerAddress is { } peers ? Base(peers) : null);
                 if (context.Json)
                     context.WriteJson(line, CliJson.Default.EdgeLine);
@@ -74,6 +73,31 @@ internal static class EdgeCommand
         });
         return command;
     }
+
+    /// <summary>
+    /// The stores of the command line in the edge's upstreams: the first is the upstream of kind Store that has no address, the second comes last. Variables do not turn an edge that
+    /// has no store upstream into one that has.
+    /// </summary>
+    internal static EdgeOptions WithStores(EdgeOptions settings, StoreFlags flags, ParseResult parsed)
+    {
+        var (store, secondary) = flags.Read(parsed);
+        var upstreams = settings.Upstreams.ToList();
+        var open = upstreams.FindIndex(upstream => upstream is { Kind: UpstreamKind.Store, Address: null });
+        if (open >= 0 && store is null)
+            throw new CliException(ExitCode.Usage, "--store is missing: an upstream is the object store");
+        if (open < 0 && parsed.GetValue(flags.Store) is not null)
+            throw new CliException(ExitCode.Usage, "--store is given, and no upstream is of kind Store without an address");
+        var hasStore = upstreams.Any(upstream => upstream.Kind == UpstreamKind.Store);
+        if (!hasStore && parsed.GetValue(flags.Secondary) is not null)
+            throw new CliException(ExitCode.Usage, "--secondary-store is given, and no upstream is of kind Store");
+        if (open >= 0)
+            upstreams[open] = upstreams[open] with { Address = store!.ToString() };
+        if (hasStore && secondary is not null)
+            upstreams.Add(SecondaryOf(secondary));
+        return settings with { Upstreams = upstreams };
+    }
+
+    internal static UpstreamOptions SecondaryOf(StoreUrl url) => new() { Kind = UpstreamKind.Store, Name = "secondary-store", Address = url.ToString() };
 
     /// <summary>Ends when SIGINT or SIGTERM asks for it: the end that an operator asks for is a good one.</summary>
     internal static Task Stopped(CancellationToken cancellationToken) =>

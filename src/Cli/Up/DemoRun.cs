@@ -39,7 +39,7 @@ internal sealed class DemoRun(LocalStack stack, DataFolder data, CommandContext 
         using var origin = new OriginClient(new Uri(stack.Endpoints.Origin), stack.Endpoints.ApiKey);
         var folder = ReleaseFolder.Read(data.Demo, null);
         // Its lines would mix with the demo's own: what is printed here is the demo's table.
-        var ingest = await new FolderIngest(origin, new CommandContext(TextWriter.Null, context.Error, json: false)).RunAsync(folder, wait: true, cancellationToken);
+        var ingest = await new FolderIngest(origin, new CommandContext(TextWriter.Null, context.Error, json: false), TimeSpan.Zero).RunAsync(folder, wait: true, cancellationToken);
         if (ingest != ExitCode.Ok)
         {
             var release = await origin.GetReleaseAsync(folder.ReleaseId, cancellationToken);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Net.Sockets;
 using Delivery.Cli.CommandLine;
 using Delivery.Cli.Roles;
+using Delivery.Cli.Stores;
 using Delivery.Edge;
 using Delivery.ObjectStore;
 using Delivery.Origin;
@@ -22,15 +23,23 @@ internal static class UpCommand
         var verbose = new Option<bool>("--verbose") { Description = "Log what the servers do, not only what goes wrong." };
         var edgePort = Port("--edge-port", 8080, "Port of the edge; its admin port is the next one.");
         var originPort = Port("--origin-port", 8090, "Port of the origin; its admin port is the next one.");
-        var command = new Command("up", "Run origin, transcoder and edge in one process, on files below --data.") { demo, once, edgePort, originPort, verbose };
+        var stores = new StoreFlags("Where masters, renditions and manifests are kept: a folder, or file:///…, s3://bucket/prefix?…, gs://bucket/prefix; default: DATA/store.");
+        var command = new Command("up", "Run origin, transcoder and edge in one process, on files below --data, or on a bucket.")
+        {
+            demo, once, edgePort, originPort, stores.Store, stores.Secondary, verbose,
+        };
         command.Run(options, output, error, async (parsed, context, cancellationToken) =>
         {
             if (parsed.GetValue(once) && !parsed.GetValue(demo))
                 throw new CliException(ExitCode.Usage, "--once goes with --demo");
+            var (store, secondary) = stores.Read(parsed);
             using var log = ServerLog.Create(parsed.GetValue(verbose));
             using var data = DataFolder.Open(parsed.GetValue(options.Data)!);
-            await using var stack = await StartAsync(data, parsed.GetValue(edgePort), parsed.GetValue(originPort), log, cancellationToken);
-            SayReady(stack.Endpoints, context);
+            store ??= StoreUrl.Parse(data.Store);
+            if (secondary is not null)
+                StoreFlags.MustDiffer(store, secondary);
+            await using var stack = await StartAsync(data, store, secondary, parsed.GetValue(edgePort), parsed.GetValue(originPort), log, cancellationToken);
+            SayReady(stack.Endpoints, store, secondary, context);
             if (parsed.GetValue(demo))
             {
                 var code = await new DemoRun(stack, data, context).RunAsync(cancellationToken);
@@ -44,11 +53,12 @@ internal static class UpCommand
         return command;
     }
 
-    private static async Task<LocalStack> StartAsync(DataFolder data, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
+    private static async Task<LocalStack> StartAsync(
+        DataFolder data, StoreUrl store, StoreUrl? secondary, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
     {
         try
         {
-            return await LocalStack.StartAsync(data, edgePort, originPort, log, cancellationToken);
+            return await LocalStack.StartAsync(data, store, secondary, edgePort, originPort, log, cancellationToken);
         }
         catch (Exception e) when (e is EdgeStartException or OriginStartException or ToolsMissingException or StoreException or KeyRingException or IOException or SocketException or UnauthorizedAccessException or OptionsValidationException)
         {
@@ -56,7 +66,7 @@ internal static class UpCommand
         }
     }
 
-    private static void SayReady(UpFile endpoints, CommandContext context)
+    private static void SayReady(UpFile endpoints, StoreUrl store, StoreUrl? secondary, CommandContext context)
     {
         if (context.Json)
         {
@@ -66,6 +76,7 @@ internal static class UpCommand
 
         context.Output.WriteLine($"edge    {endpoints.Edge}   (admin {endpoints.EdgeAdmin})");
         context.Output.WriteLine($"origin  {endpoints.Origin}");
+        context.Output.WriteLine($"store   {store}{(secondary is null ? "" : $"   (secondary {secondary})")}");
         context.Output.WriteLine($"keys    {endpoints.KeyRing}");
         context.Output.WriteLine("Other commands find these by themselves, for example: delivery ingest DIR --release ID. Stop with Ctrl-C.");
         context.Output.Flush();

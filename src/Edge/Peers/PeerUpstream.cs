@@ -19,6 +19,8 @@ internal sealed class PeerUpstream(string name, string address, string? caPath, 
 
     public string Name { get; } = name;
 
+    public bool IsStore => false;
+
     public async ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken)
     {
         var asked = time.GetUtcNow();

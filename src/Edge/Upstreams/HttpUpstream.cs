@@ -17,6 +17,8 @@ internal sealed class HttpUpstream(string name, string address, string? caPath, 
 
     public string Name { get; } = name;
 
+    public bool IsStore => false;
+
     public async ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken)
     {
         var asked = time.GetUtcNow();

@@ -12,6 +12,11 @@ internal interface IUpstream
     /// <summary>Its name in metrics, logs and <c>Proxy-Status</c>.</summary>
     string Name { get; }
 
+    /// <summary>
+    /// It is an object store: what it has under a name that is a digest of the content, every store of this edge has as well, or will have. So its "no such object" is asked of the others too.
+    /// </summary>
+    bool IsStore { get; }
+
     /// <summary>Reads an object's metadata; null when there is no such object.</summary>
     ValueTask<UpstreamObject?> FindAsync(UpstreamQuery query, CancellationToken cancellationToken);
 

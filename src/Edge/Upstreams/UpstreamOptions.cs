@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Upstreams;
 
@@ -6,7 +7,7 @@ namespace Delivery.Edge.Upstreams;
 [JsonConverter(typeof(JsonStringEnumConverter<UpstreamKind>))]
 public enum UpstreamKind
 {
-    /// <summary>The object store that the edge was started with.</summary>
+    /// <summary>An object store: the one of its address, else the one that the edge was started with.</summary>
     Store,
 
     /// <summary>Another edge's peer port: a shield.</summary>
@@ -33,7 +34,9 @@ public sealed record UpstreamOptions
 
     public UpstreamKind Kind { get; init; }
 
-    /// <summary><c>http(s)://host[:port][/prefix]</c> of a peer or an HTTP origin; not for a store or siblings.</summary>
+    /// <summary>
+    /// <c>http(s)://host[:port][/prefix]</c> of a peer or an HTTP origin; a <see cref="StoreUrl"/> of a store, null (default) for the one that the edge was started with; not for siblings.
+    /// </summary>
     public string? Address { get; init; }
 
     /// <summary>The sibling edges, this one included, by their <see cref="EdgeOptions.EdgeId"/>; for siblings alone.</summary>
@@ -56,8 +59,8 @@ public sealed record UpstreamOptions
             yield return $"Upstreams: 1 to {MaxUpstreams}, not {upstreams.Count}";
         foreach (var name in upstreams.GroupBy(u => u.CalledName).Where(g => g.Count() > 1))
             yield return $"Upstreams: the name '{name.Key}' stands {name.Count()} times; each needs one of its own";
-        if (upstreams.Count(u => u.Kind == UpstreamKind.Store) > 1)
-            yield return "Upstreams: one of kind Store at most, as an edge is started with one";
+        if (upstreams.Count(u => u is { Kind: UpstreamKind.Store, Address: null }) > 1)
+            yield return "Upstreams: one of kind Store without an Address at most, as an edge is started with one";
         if (upstreams.Count(u => u.Kind == UpstreamKind.Siblings) > 1)
             yield return "Upstreams: one of kind Siblings at most";
         for (var i = 0; i < upstreams.Count; i++)
@@ -76,8 +79,10 @@ public sealed record UpstreamOptions
         var hasAddress = Kind is UpstreamKind.Peer or UpstreamKind.Http;
         if (hasAddress && !IsAddress(Address, mayHavePath: true))
             yield return $"Address '{Address}': http(s)://host[:port][/prefix]";
-        if (!hasAddress && Address is not null)
+        if (Kind == UpstreamKind.Siblings && Address is not null)
             yield return $"Address '{Address}': not for {Kind}";
+        if (Kind == UpstreamKind.Store && ProblemOf(Address) is { } problem)
+            yield return $"Address: {problem}";
         if (CaPath is not null && (Kind == UpstreamKind.Store || !File.Exists(CaPath)))
             yield return Kind == UpstreamKind.Store ? $"CaPath '{CaPath}': not for Store" : $"CaPath '{CaPath}': no such file";
         if (Kind is UpstreamKind.Peer or UpstreamKind.Siblings && options.PeerKeyRingPath is null)
@@ -103,6 +108,20 @@ public sealed record UpstreamOptions
                 yield return $"Members: Id '{member.Id}': the EdgeId of an edge, 1 to 64 characters";
             if (!IsAddress(member.Address, mayHavePath: false))
                 yield return $"Members: Address '{member.Address}' of '{member.Id}': http(s)://host[:port]";
+        }
+    }
+
+    private static string? ProblemOf(string? store)
+    {
+        try
+        {
+            if (store is not null)
+                StoreUrl.Parse(store);
+            return null;
+        }
+        catch (FormatException e)
+        {
+            return e.Message.TrimEnd('.');
         }
     }
 

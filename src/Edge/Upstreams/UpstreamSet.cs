@@ -1,4 +1,5 @@
 using Delivery.Edge.Fills;
+using Delivery.Edge.Objects;
 using Delivery.Edge.Peers;
 using Delivery.ObjectStore;
 using Delivery.ObjectStore.Failover;
@@ -15,7 +16,9 @@ namespace Delivery.Edge.Upstreams;
 /// <remarks>
 /// A question goes to the first upstream whose circuit is closed; to the next one at once when it fails; and beside it to the next one (else the same) when it takes longer than 95 in
 /// 100 answers do, and then the first good answer counts. When all have failed, the round is made again after a moment. Retries and hedges are paid from
-/// <see cref="RetryBudget"/>. "No such object" and "past its end" are answers.
+/// <see cref="RetryBudget"/>. "No such object" and "past its end" are answers; only that one store has no object of a name that is a digest of its content is asked of each further store
+/// once before it is believed, because after a failover the first one may lag. Nothing else is asked then, and when they fail the absence stands.
+/// An object that may change is not hedged from one store to another, as each store names versions in its own way.
 /// </remarks>
 internal sealed class UpstreamSet : IAsyncDisposable
 {
@@ -76,11 +79,11 @@ internal sealed class UpstreamSet : IAsyncDisposable
 
     /// <summary>The upstreams that the options name.</summary>
     /// <param name="options">Validated.</param>
-    /// <param name="store">Of the upstream of kind Store.</param>
+    /// <param name="store">Gives the store of an upstream of kind Store; whoever gives it disposes it after this.</param>
     /// <param name="peerKeys">Signs what peers and siblings are asked.</param>
     /// <param name="time">The clock of all of them.</param>
     /// <param name="log">Receives 1021 to 1023.</param>
-    public static UpstreamSet Create(EdgeOptions options, IObjectStore? store, KeyRingFile? peerKeys, TimeProvider time, ILogger log)
+    public static UpstreamSet Create(EdgeOptions options, Func<UpstreamOptions, IObjectStore> store, KeyRingFile? peerKeys, TimeProvider time, ILogger log)
     {
         var upstreams = new List<IUpstream>();
         (int, IReadOnlyList<(string, IUpstream?)>)? siblings = null;
@@ -89,7 +92,7 @@ internal sealed class UpstreamSet : IAsyncDisposable
             switch (one.Kind)
             {
                 case UpstreamKind.Store:
-                    upstreams.Add(new StoreUpstream(one.CalledName, store!));
+                    upstreams.Add(new StoreUpstream(one.CalledName, store(one)));
                     break;
                 case UpstreamKind.Http:
                     upstreams.Add(new HttpUpstream(one.CalledName, one.Address!, one.CaPath, options, time));
@@ -228,7 +231,9 @@ internal sealed class UpstreamSet : IAsyncDisposable
     {
         var order = OrderFor(query);
         var next = 0;
-        var mayHedge = _options.UpstreamHedging;
+        var isByContent = EdgeObject.IsNamedByContent(query.Path);
+        var mayHedge = _options.UpstreamHedging && (isByContent || order.Count(link => link.Upstream.IsStore) < 2);
+        var isAbsent = false;
         UpstreamException? failure = null;
         var canRetry = false;
         var running = new List<Attempt<T>>(2);
@@ -239,8 +244,8 @@ internal sealed class UpstreamSet : IAsyncDisposable
                 // 1. Somebody to ask.
                 if (running.Count == 0)
                 {
-                    if (!TryEnterNext(order, ref next, query.Path, out var link, out var pass))
-                        throw Failed(failure, canRetry);
+                    if (!TryEnterNext(order, ref next, query.Path, out var link, out var pass, onlyStores: isAbsent))
+                        return isAbsent ? null : throw Failed(failure, canRetry);
                     running.Add(Start(link, pass, ask, hedges: false, cancellationToken));
                 }
 
@@ -260,6 +265,12 @@ internal sealed class UpstreamSet : IAsyncDisposable
                     var (answer, wrong) = await ended.Task;
                     if (wrong is null && ended.Hedges)
                         Meter.HedgeWon();
+                    if (wrong is null && answer is null && isByContent && ended.Link.Upstream.IsStore)
+                    {
+                        (isAbsent, mayHedge) = (true, false);
+                        continue;
+                    }
+
                     if (wrong is null)
                         return answer;
                     if (wrong.Outcome is FillOutcome.PastEnd or FillOutcome.Uncacheable)
@@ -297,12 +308,12 @@ internal sealed class UpstreamSet : IAsyncDisposable
         return order;
     }
 
-    private static bool TryEnterNext(List<UpstreamLink> order, ref int next, string path, out UpstreamLink link, out BreakerPass pass)
+    private static bool TryEnterNext(List<UpstreamLink> order, ref int next, string path, out UpstreamLink link, out BreakerPass pass, bool onlyStores = false)
     {
         while (next < order.Count)
         {
             link = order[next++];
-            if (link.Breaker.TryEnter(out pass, path))
+            if ((link.Upstream.IsStore || !onlyStores) && link.Breaker.TryEnter(out pass, path))
                 return true;
         }
 

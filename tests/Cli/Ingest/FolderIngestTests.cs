@@ -119,7 +119,7 @@ public sealed class FolderIngestTests : IAsyncLifetime
         });
         using var client = new OriginClient(new Uri($"http://{listener.LocalEndpoint}"), "dk_x");
 
-        var error = await Assert.ThrowsAsync<CliException>(() => client.GetReleaseAsync("r", TestContext.Current.CancellationToken));
+        var error = await Assert.ThrowsAsync<OriginAwayException>(() => client.GetReleaseAsync("r", TestContext.Current.CancellationToken));
 
         Assert.Equal(ExitCode.Unreachable, error.ExitCode);
         await dying;
@@ -147,7 +147,7 @@ public sealed class FolderIngestTests : IAsyncLifetime
     private async Task<(int Code, IngestLine Line)> IngestAsync(bool wait)
     {
         using var output = new StringWriter();
-        var ingest = new FolderIngest(_origin, new CommandContext(output, TextWriter.Null, json: true));
+        var ingest = new FolderIngest(_origin, new CommandContext(output, TextWriter.Null, json: true), TimeSpan.Zero);
         var code = await ingest.RunAsync(ReleaseFolder.Read(_folder.Path, "r"), wait, TestContext.Current.CancellationToken).WaitAsync(Patience, TestContext.Current.CancellationToken);
         return (code, JsonSerializer.Deserialize(output.ToString(), CliJson.Default.IngestLine)!);
     }

@@ -27,7 +27,7 @@ public sealed class HttpUpstreamTests : IAsyncDisposable
             UpstreamConnectTimeout = TimeSpan.FromSeconds(30),
             Upstreams = [new() { Kind = UpstreamKind.Http, Address = $"{_origin.Address}origin/" }],
         };
-        _set = UpstreamSet.Create(options, null, null, _time, NullLogger.Instance);
+        _set = UpstreamSet.Create(options, ScriptedUpstream.NoStore, null, _time, NullLogger.Instance);
     }
 
     private byte[] Content => _origin.Content;
@@ -365,7 +365,7 @@ public sealed class HttpUpstreamTests : IAsyncDisposable
         using var unused = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         unused.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         var options = new EdgeOptions { UpstreamRetries = 0, Upstreams = [new() { Kind = UpstreamKind.Http, Address = $"http://{unused.LocalEndPoint}" }] };
-        await using var set = UpstreamSet.Create(options, null, null, _time, NullLogger.Instance);
+        await using var set = UpstreamSet.Create(options, ScriptedUpstream.NoStore, null, _time, NullLogger.Instance);
         var failure = await Assert.ThrowsAsync<UpstreamException>(async () => await set.FindAsync(Query("/audio/x.ogg", null), CancellationToken.None));
         Assert.Equal((FillOutcome.Unavailable, true), (failure.Outcome, failure.CanRetry));
     }

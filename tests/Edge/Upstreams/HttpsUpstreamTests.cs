@@ -29,7 +29,7 @@ public sealed class HttpsUpstreamTests
         var protocols = new List<string>();
         await using var origin = await StartAsync(certificate, offered, protocols);
         var options = new EdgeOptions { UpstreamRetries = 0, Upstreams = [new() { Kind = UpstreamKind.Http, Address = AddressOf(origin), CaPath = certificate.CertificatePath }] };
-        await using var set = UpstreamSet.Create(options, null, null, TimeProvider.System, NullLogger.Instance);
+        await using var set = UpstreamSet.Create(options, ScriptedUpstream.NoStore, null, TimeProvider.System, NullLogger.Instance);
         await using (var read = await set.OpenAsync(new("/audio/x.ogg", ObjectKey.Parse("audio/x.ogg"), 0), new(1000, 200_000), TestContext.Current.CancellationToken))
         {
             var body = new byte[200_000];
@@ -47,7 +47,7 @@ public sealed class HttpsUpstreamTests
         try
         {
             var options = new EdgeOptions { Upstreams = [new() { Kind = UpstreamKind.Http, Address = "https://origin.example", CaPath = file }] };
-            Assert.Contains("CaPath", Assert.Throws<EdgeStartException>(() => UpstreamSet.Create(options, null, null, TimeProvider.System, NullLogger.Instance)).Message, StringComparison.Ordinal);
+            Assert.Contains("CaPath", Assert.Throws<EdgeStartException>(() => UpstreamSet.Create(options, ScriptedUpstream.NoStore, null, TimeProvider.System, NullLogger.Instance)).Message, StringComparison.Ordinal);
         }
         finally
         {

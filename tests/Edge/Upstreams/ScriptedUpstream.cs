@@ -14,6 +14,8 @@ internal sealed class ScriptedUpstream(string name) : IUpstream
 
     public string Name { get; } = name;
 
+    public bool IsStore { get; set; }
+
     /// <summary>What happens before the answer; throwing is failing.</summary>
     public Func<CancellationToken, Task> Script { get; set; } = _ => Task.CompletedTask;
 
@@ -46,6 +48,9 @@ internal sealed class ScriptedUpstream(string name) : IUpstream
         Interlocked.Increment(ref _open);
         return new(this, Describe(query), offset, length, new MemoryStream(new byte[Math.Min(BodyBytes, length)]), new Owner(this));
     }
+
+    /// <summary>For a set whose options name no store.</summary>
+    public static IObjectStore NoStore(UpstreamOptions upstream) => throw new ArgumentException("No store stands in the options.", nameof(upstream));
 
     public void Fail(Func<Exception> failure) => Script = _ => Task.FromException(failure());
 

@@ -16,12 +16,16 @@ public sealed class UpstreamOptionsTests : IDisposable
     {
         { [], "Upstreams: 1 to 8" },
         { [.. Enumerable.Range(0, 9).Select(i => new UpstreamOptions { Kind = UpstreamKind.Http, Name = $"h{i}", Address = "http://o" })], "Upstreams: 1 to 8, not 9" },
-        { [Store, Store with { Name = "other" }], "one of kind Store" },
+        { [Store, Store with { Name = "other" }], "one of kind Store without an Address" },
+        { [Store with { Address = "s3://eu-audio/x" }, Store with { Address = "gs://us-audio" }], "the name 'store' stands 2 times" },
         { [Http("http://a"), Http("http://b")], "the name 'http' stands 2 times" },
         { [Store with { Name = "a b" }], "Upstreams[0].Name 'a b'" },
         { [Store with { Name = new('x', 65) }], "Upstreams[0].Name" },
         { [Store with { Kind = (UpstreamKind)9 }], "Upstreams[0].Kind 9" },
-        { [Store with { Address = "http://a" }], "Upstreams[0].Address 'http://a': not for Store" },
+        { [Store with { Address = "http://a" }], "Upstreams[0].Address: 'http://a' does not name a store: its scheme is 'http'" },
+        { [Store with { Address = "s3://b" }], "Upstreams[0].Address: 's3://b' does not name a store: 'b' is not a bucket's name" },
+        { [Store with { Address = "" }], "Upstreams[0].Address: '' does not name a store: it is empty" },
+        { [Siblings(Me, Other) with { Address = "http://a" }, Store], "Upstreams[0].Address 'http://a': not for Siblings" },
         { [Http(null)], "Upstreams[0].Address" },
         { [Http("ftp://a")], "Upstreams[0].Address" },
         { [Http("origin.example")], "Upstreams[0].Address" },
@@ -48,6 +52,7 @@ public sealed class UpstreamOptionsTests : IDisposable
     public void GoodUpstreams_AreTaken()
     {
         Assert.Empty(Options(Store).Validate());
+        Assert.Empty(Options(Store, Store with { Name = "dr", Address = "s3://eu-audio/x?region=eu-west-1" }, Store with { Name = "folder", Address = "/srv/audio" }).Validate());
         Assert.Empty(Options(Siblings(Me, Other), new() { Kind = UpstreamKind.Peer, Address = "https://shield.example:8082" }, Http("http://o:81/prefix/"), Store).Validate());
     }
 

@@ -10,6 +10,7 @@ namespace Delivery.Edge.Tests.Upstreams;
 public sealed class UpstreamSetTests : IAsyncDisposable
 {
     private static readonly UpstreamQuery Query = new("/audio/x.ogg", ObjectKey.Parse("audio/x.ogg"), 0);
+    private static readonly UpstreamQuery ByContent = new("/audio/0123456789abcdef0123456789abcdef01234567.ogg", ObjectKey.Parse("audio/0123456789abcdef0123456789abcdef01234567.ogg"), 0);
 
     private readonly ManualTime _time = new();
     private readonly ScriptedUpstream _first = new("first");
@@ -442,6 +443,101 @@ public sealed class UpstreamSetTests : IAsyncDisposable
         Assert.Contains("Disk on fire.", log.Entries[0].Text, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task AbsentInOneStore_IsAskedOfTheOther_BeforeItIsBelieved(bool isFind)
+    {
+        (_first.IsStore, _second.IsStore, _first.IsAbsent) = (true, true, true);
+        if (isFind)
+        {
+            Assert.NotNull(await _set.FindAsync(ByContent, CancellationToken.None));
+        }
+        else
+        {
+            await using var read = await _set.OpenAsync(ByContent, new(0, 10), CancellationToken.None);
+            Assert.Same(_second, read!.Upstream);
+        }
+
+        Assert.Equal((1, 1), (_first.Asked, _second.Asked));
+        _second.IsAbsent = true;
+        Assert.Null(await _set.FindAsync(ByContent, CancellationToken.None));
+        Assert.Equal((2, 2), (_first.Asked, _second.Asked));
+    }
+
+    [Fact]
+    public async Task AbsentInOneStore_WhenTheOtherFailsOrIsLeftAlone_Stands()
+    {
+        (_first.IsStore, _second.IsStore, _first.IsAbsent) = (true, true, true);
+        _second.Fail(() => new StoreException(StoreError.Unavailable, "Down."));
+        for (var i = 0; i < 7; i++)
+            Assert.Null(await _set.FindAsync(ByContent, CancellationToken.None));
+        // After five failures its circuit is open, and absence costs no second question.
+        Assert.Equal((7, 5), (_first.Asked, _second.Asked));
+    }
+
+    [Fact]
+    public async Task AbsentInOneStore_WhenTheOtherHangs_StandsAfterItsTimeOut()
+    {
+        (_first.IsStore, _second.IsStore, _first.IsAbsent) = (true, true, true);
+        _second.Script = token => Task.Delay(Timeout.Infinite, token);
+        var asking = _set.FindAsync(ByContent, CancellationToken.None).AsTask();
+        await Poll.UntilAsync(() => _second.Asked == 1 && _time.Waiting == 1);
+        _time.Advance(TimeSpan.FromSeconds(5));
+        Assert.Null(await asking);
+    }
+
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public async Task AbsentInAStore_IsNoQuestionForAnythingElse_NorElsewhereOneForAStore(bool firstIsStore, bool secondIsStore)
+    {
+        (_first.IsStore, _second.IsStore, _first.IsAbsent) = (firstIsStore, secondIsStore, true);
+        Assert.Null(await _set.FindAsync(ByContent, CancellationToken.None));
+        Assert.Equal((1, 0), (_first.Asked, _second.Asked));
+    }
+
+    [Fact]
+    public async Task AbsentInAStore_OfANameThatTellsNothingOfItsContent_IsAnAnswer()
+    {
+        (_first.IsStore, _second.IsStore, _first.IsAbsent) = (true, true, true);
+        Assert.Null(await FindAsync());
+        Assert.Equal((1, 0), (_first.Asked, _second.Asked));
+    }
+
+    [Fact]
+    public async Task HedgeThatSaysAbsent_WaitsForTheStoreThatWasAskedFirst()
+    {
+        (_first.IsStore, _second.IsStore) = (true, true);
+        await LearnAsync(_first);
+        var release = new TaskCompletionSource();
+        _first.Script = token => release.Task.WaitAsync(token);
+        _second.IsAbsent = true;
+        var asking = _set.FindAsync(ByContent, CancellationToken.None).AsTask();
+        await Poll.UntilAsync(() => _time.Waiting == 2);
+        _time.Advance(TimeSpan.FromSeconds(1));
+        await Poll.UntilAsync(() => _second.Asked == 1);
+        Assert.False(asking.IsCompleted);
+        release.SetResult();
+        Assert.NotNull(await asking);
+    }
+
+    [Fact]
+    public async Task ObjectThatMayChange_IsNotHedgedFromStoreToStore()
+    {
+        (_first.IsStore, _second.IsStore) = (true, true);
+        await LearnAsync(_first);
+        var release = new TaskCompletionSource();
+        _first.Script = token => release.Task.WaitAsync(token);
+        var asking = FindAsync().AsTask();
+        // Its time-out alone is waited for, and no moment to ask the other.
+        await Poll.UntilAsync(() => _time.Waiting == 1);
+        _time.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal((0, 0), (_second.Asked, (int)_set.Meter.HedgesSent));
+        release.SetResult();
+        Assert.NotNull(await asking);
+    }
+
     private static EdgeOptions Options(int retries) => new() { UpstreamRetries = retries };
 
     private UpstreamSet Create(int retries) => new([_first, _second], null, Options(retries), _time, NullLogger.Instance);
@@ -469,6 +565,8 @@ public sealed class UpstreamSetTests : IAsyncDisposable
     private sealed class Liar : IUpstream
     {
         public string Name => "liar";
+
+        public bool IsStore => false;
 
         public (long Offset, long Length, long Total) Lie { get; set; }
 

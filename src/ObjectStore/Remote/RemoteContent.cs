@@ -1,0 +1,87 @@
+namespace Delivery.ObjectStore.Remote;
+
+/// <summary>
+/// The body of a server's answer: at most as many bytes as were promised, and never fewer without saying so. A broken connection, a silence and an early end are <see cref="StoreError.Unavailable"/>. Disposing it in
+/// the middle costs nothing: the HTTP client drains or closes the connection by itself.
+/// </summary>
+/// <param name="answer">What is disposed with the body.</param>
+internal sealed class RemoteContent(Stream body, IDisposable answer, ObjectKey key, long length, TimeSpan idleTimeout) : Stream
+{
+    private readonly CancellationTokenSource _idle = new();
+    private long _read;
+    private bool _disposed;
+
+    public override bool CanRead => true;
+
+    public override bool CanSeek => false;
+
+    public override bool CanWrite => false;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        cancellationToken.ThrowIfCancellationRequested();
+        var wanted = (int)Math.Min(buffer.Length, length - _read);
+        if (wanted == 0)
+            return 0;
+        int read;
+        try
+        {
+            _idle.CancelAfter(idleTimeout);
+            // The source outlives the read: a caller's cancellation ends the connection, as half of a piece may be lost with it.
+            await using (cancellationToken.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), _idle))
+                read = await body.ReadAsync(buffer[..wanted], _idle.Token);
+            _idle.CancelAfter(Timeout.InfiniteTimeSpan);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            throw new OperationCanceledException(cancellationToken);
+        }
+        catch (OperationCanceledException e)
+        {
+            throw Broken($"nothing came for {idleTimeout.TotalSeconds:0.#} s", e);
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException or System.Net.Sockets.SocketException)
+        {
+            throw Broken(e.Message, e);
+        }
+
+        _read += read;
+        return read > 0 ? read : throw Broken("it ended there", null);
+    }
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("What comes over a network is read asynchronously.");
+
+    public override void Flush()
+    {
+    }
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing && !_disposed)
+        {
+            _disposed = true;
+            body.Dispose();
+            answer.Dispose();
+            _idle.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private StoreException Broken(string how, Exception? inner) =>
+        new(StoreError.Unavailable, $"The body of '{key}' broke after {_read} of {length} bytes: {how}.", inner);
+}
