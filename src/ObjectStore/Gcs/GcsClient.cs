@@ -157,7 +157,7 @@ internal sealed class GcsClient : IDisposable
             message.Headers.AcceptEncoding.Add(new("gzip"));
         if (request.Crc32C is { } crc)
             message.Headers.Add("x-goog-hash", $"crc32c={GcsObject.FormatCrc32C(crc)}");
-        // An empty body is a body: HttpClient sends what has none again by itself when a connection breaks, and a DELETE must not be sent twice without us knowing.
+        // An empty body is a body: HttpClient sends what has none again by itself when a connection ends before an answer, and a DELETE must not be sent twice without us knowing.
         if (request.Method != HttpMethod.Get)
             message.Content = new TimedBody(request, timer, _options);
         try

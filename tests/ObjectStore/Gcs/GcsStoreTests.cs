@@ -184,6 +184,21 @@ public sealed class GcsStoreTests : IAsyncLifetime
         Assert.Equal(0, _bench.Server.PendingUploads);
     }
 
+    [Theory]
+    [InlineData("""{"error":{"code":403,"message":"No.","errors":[{"message":"No.","domain":"global","reason":"forbidden"}]}}""", "forbidden", "No.")]
+    [InlineData("""{"error":{"code":403,"message":"No."}}""", null, "No.")]
+    [InlineData("""{"code":403,"message":"{\"error\": {\"errors\": [{\"message\": \"No.\"}]}}"}""", null, """{"code":403,"message":"{\"error\": {\"errors\": [{\"message\": \"No.\"}]}}"}""")]
+    [InlineData("""{"error":"No."}""", null, """{"error":"No."}""")]
+    [InlineData("""{"error":{"errors":[],"message":7}}""", null, """{"error":{"errors":[],"message":7}}""")]
+    [InlineData("{ broken", null, "{ broken")]
+    [InlineData("<html>\r\nNo.</html>", null, "<html>  No.</html>")]
+    [InlineData("", null, "")]
+    public void RefusalsOfAnyForm_KeepTheirMessage(string body, string? reason, string message)
+    {
+        var refusal = GcsRefusal.Of(HttpStatusCode.Forbidden, body);
+        Assert.Equal((reason, message), (refusal.Reason, refusal.Message));
+    }
+
     [Fact]
     public async Task ExpiredToken_IsReplaced_BeforeItIsSent()
     {
