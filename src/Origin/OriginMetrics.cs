@@ -17,6 +17,7 @@ internal sealed class OriginMetrics : IDisposable
     private readonly Counter<long> _uploadBytes;
     private readonly Counter<long> _jobs;
     private readonly Counter<long> _releases;
+    private readonly Counter<long> _stale;
 
     public OriginMetrics()
     {
@@ -27,6 +28,7 @@ internal sealed class OriginMetrics : IDisposable
         _uploadBytes = _meter.CreateCounter<long>("delivery.origin.upload.size", "By", "Bytes of masters received, by outcome.");
         _jobs = _meter.CreateCounter<long>("delivery.origin.jobs.settled", description: "Jobs settled by outcome: published, superseded, or the farm's failure code.");
         _releases = _meter.CreateCounter<long>("delivery.origin.release.puts", description: "Release documents accepted, by outcome: created, changed, unchanged.");
+        _stale = _meter.CreateCounter<long>("delivery.origin.stale_answers", description: "Answers that say Delivery-Stale, by call: playback, release, track, job.");
     }
 
     public void CountPlayback(string outcome, TimeSpan took)
@@ -47,6 +49,8 @@ internal sealed class OriginMetrics : IDisposable
     public void CountJob(string outcome) => _jobs.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 
     public void CountRelease(string outcome) => _releases.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
+
+    public void CountStale(string call) => _stale.Add(1, new KeyValuePair<string, object?>("call", call));
 
     public static string Word<T>(T value)
         where T : struct, Enum => JsonNamingPolicy.CamelCase.ConvertName(value.ToString());

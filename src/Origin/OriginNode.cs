@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Delivery.Metrics;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Delivery.Origin.Api;
 using Delivery.Origin.ApiKeys;
 using Delivery.Origin.Catalog;
@@ -103,8 +104,8 @@ public sealed partial class OriginNode : IAsyncDisposable
         var keyRing = OpenKeyRing(options, time);
         var catalog = new CatalogStore(store);
         var model = new ReadModel(catalog, store, loggers.CreateLogger<ReadModel>());
-        var tracks = new CatalogCache<TrackManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, catalog.ReadTrackAsync);
-        var releases = new CatalogCache<ReleaseManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, catalog.ReadReleaseAsync);
+        var tracks = new CatalogCache<TrackManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, static track => track.MayBeStale, catalog.PeekTrackAsync);
+        var releases = new CatalogCache<ReleaseManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, static release => release.MayBeStale, catalog.PeekReleaseAsync);
         var watch = new CatalogWatch(model, releases, tracks);
         var live = new LiveJobs(options.MaxLiveJobs);
         var dispatcher = new JobDispatcher(queue, catalog, model, time, loggers.CreateLogger<JobDispatcher>());
@@ -114,6 +115,7 @@ public sealed partial class OriginNode : IAsyncDisposable
 
         var deadline = new RequestDeadline(options.StoreTimeout, time);
         var views = new StatusViews(live);
+        var stale = new StaleAnswers(metrics);
         var intake = new MasterIntake(store, catalog, watch, dispatcher, options, time, loggers.CreateLogger<MasterIntake>());
         var master = Own(new MasterEndpoint(catalog, intake, views, options, metrics, deadline));
         _api = Build(loggers, kestrel => Limit(kestrel, options), options.Host, options.Port);
@@ -121,10 +123,10 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseMiddleware<FailureTable>();
         _api.UseRouting();
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
-        new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, deadline).Map(_api);
+        new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
         master.Map(_api);
-        new JobEndpoints(catalog, watch, model, live, dispatcher, views, deadline, time).Map(_api);
-        new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, time).Map(_api);
+        new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, deadline, time).Map(_api);
+        new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, stale, time).Map(_api);
 
         Address = await ListenAsync(
             async () =>
@@ -138,7 +140,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         AdminAddress = await ListenAsync(
             async () =>
             {
-                var metrics = new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName);
+                var metrics = new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName, FailoverStore.MeterName);
                 _admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => model.Built.IsCompleted ? [] : ["the catalog is still being read"], loggers, cancellationToken);
                 return _admin.Address;
             },

@@ -7,6 +7,9 @@ internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
 {
     public Func<string, CancellationToken, Task> BeforeRead { get; set; } = (_, _) => Task.CompletedTask;
 
+    /// <summary>What becomes of the body of each read.</summary>
+    public Func<string, Stream, Stream> Body { get; set; } = (_, body) => body;
+
     public Func<string, Task> BeforeWrite { get; set; } = _ => Task.CompletedTask;
 
     public Func<string, Task> BeforeList { get; set; } = _ => Task.CompletedTask;
@@ -20,7 +23,8 @@ internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
     public async ValueTask<ObjectRead?> OpenReadAsync(ObjectKey key, ObjectRange? range, CancellationToken cancellationToken)
     {
         await BeforeRead(key.Value, cancellationToken);
-        return await inner.OpenReadAsync(key, range, cancellationToken);
+        var read = await inner.OpenReadAsync(key, range, cancellationToken);
+        return read is null ? null : new(read.Info, read.Offset, read.Length, Body(key.Value, read.Content));
     }
 
     public async ValueTask<ObjectInfo> WriteAsync(ObjectKey key, Stream content, ObjectWrite write, CancellationToken cancellationToken)

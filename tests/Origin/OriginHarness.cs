@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Delivery.Origin.Api;
 using Delivery.Origin.ApiKeys;
 using Delivery.Origin.Playback;
@@ -25,11 +26,13 @@ internal sealed class OriginHarness : IAsyncDisposable
     private readonly List<OriginNode> _others = [];
     private OriginNode? _node;
 
-    private OriginHarness(string? storeFolder)
+    private OriginHarness(string? storeFolder, bool hasSecondary)
     {
         StoreFolder = storeFolder ?? Path.Combine(_folder.FullName, "store");
         Files = FileStore.Open(StoreFolder);
         Store = new FaultyStore(Files);
+        if (hasSecondary)
+            Pair = FailoverStore.Open(Store, FileStore.Open(Path.Combine(_folder.FullName, "secondary")), new(), null, Time);
         Ring = KeyRing.Generate();
         var ringPath = Path.Combine(_folder.FullName, "keys.json");
         File.WriteAllText(ringPath, Ring.ToJson());
@@ -64,6 +67,9 @@ internal sealed class OriginHarness : IAsyncDisposable
     /// <summary>What the origin uses; the farm uses <see cref="Files"/>.</summary>
     public FaultyStore Store { get; }
 
+    /// <summary><see cref="Store"/> and a secondary one, made one store; null where there is one alone.</summary>
+    public FailoverStore? Pair { get; }
+
     public ManualTime Time { get; } = new(Start);
 
     public InProcessJobQueue Queue { get; private set; } = new();
@@ -78,9 +84,9 @@ internal sealed class OriginHarness : IAsyncDisposable
 
     public HttpClient Client { get; private set; } = new();
 
-    public static async Task<OriginHarness> StartAsync(Action<OriginHarness>? change = null, string? storeFolder = null)
+    public static async Task<OriginHarness> StartAsync(Action<OriginHarness>? change = null, string? storeFolder = null, bool hasSecondary = false)
     {
-        var harness = new OriginHarness(storeFolder);
+        var harness = new OriginHarness(storeFolder, hasSecondary);
         try
         {
             change?.Invoke(harness);
@@ -96,7 +102,7 @@ internal sealed class OriginHarness : IAsyncDisposable
 
     public async Task StartNodeAsync()
     {
-        _node = await OriginNode.StartAsync(Options, Store, Queue, Loggers, Time, default);
+        _node = await OriginNode.StartAsync(Options, Pair ?? (IObjectStore)Store, Queue, Loggers, Time, default);
         Client = ClientOf(_node, _allSecret);
     }
 
@@ -217,6 +223,8 @@ internal sealed class OriginHarness : IAsyncDisposable
         Client.Dispose();
         if (_node is not null)
             await _node.DisposeAsync();
+        if (Pair is not null)
+            await Pair.DisposeAsync();
         Queue.Dispose();
         _folder.Delete(recursive: true);
     }

@@ -62,6 +62,11 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Stores.CheckEnd))]
 [JsonSerializable(typeof(Stores.CopyProgressLine))]
 [JsonSerializable(typeof(Stores.CopyEnd))]
+[JsonSerializable(typeof(Stores.DifferenceLine))]
+[JsonSerializable(typeof(Stores.ReconcileProgressLine))]
+[JsonSerializable(typeof(Stores.ReconcileEnd))]
+[JsonSerializable(typeof(Stores.PromotionLine))]
+[JsonSerializable(typeof(Stores.PromotionEnd))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
 [JsonSerializable(typeof(Soak.SoakLine))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -11,6 +11,8 @@ internal static class StoreCommand
     {
         CreateCheck(options, output, error),
         CreateCopy(options, output, error),
+        CreateReconcile(options, output, error),
+        CreatePromote(options, output, error),
     };
 
     private static Command CreateCheck(GlobalOptions options, TextWriter output, TextWriter error)
@@ -54,6 +56,57 @@ internal static class StoreCommand
                 Parallel = parsed.GetValue(parallel),
                 Verify = parsed.GetValue(verify),
             }.RunAsync(cancellationToken);
+        });
+        return command;
+    }
+
+    private static Command CreateReconcile(GlobalOptions options, TextWriter output, TextWriter error)
+    {
+        var primary = new Argument<string>("PRIMARY") { Description = "The store that is right." };
+        var secondary = new Argument<string>("SECONDARY") { Description = "The store that is to have the same." };
+        var repair = new Option<bool>("--repair") { Description = "Copy what is missing or different in SECONDARY." };
+        var deleteExtra = new Option<bool>("--delete-extra") { Description = "With --repair: delete what SECONDARY alone has. It may be the last copy." };
+        var prefix = new Option<string>("--prefix") { Description = "Only keys that start so.", HelpName = "P", DefaultValueFactory = _ => "" };
+        var startAfter = new Option<string?>("--start-after") { Description = "Only keys after this one: where an earlier run stopped.", HelpName = "KEY" };
+        var verify = Verify("Read and hash what has no digest in both stores, and what was copied.");
+        var parallel = Parallel();
+        var command = new Command("reconcile", "Compare two stores key by key, and make the second what the first is when told so. Exit code 1: they differ.")
+        {
+            primary, secondary, repair, deleteExtra, prefix, startAfter, parallel, verify,
+        };
+        command.Run(options, output, error, async (parsed, context, cancellationToken) =>
+        {
+            if (parsed.GetValue(deleteExtra) && !parsed.GetValue(repair))
+                throw new CliException(ExitCode.Usage, "--delete-extra goes with --repair");
+            var (first, second) = (StoreFlags.Parse(parsed.GetRequiredValue(primary), "PRIMARY"), StoreFlags.Parse(parsed.GetRequiredValue(secondary), "SECONDARY"));
+            StoreFlags.MustDiffer(first, second);
+            using var from = StoreFlags.OpenExisting(first);
+            using var to = StoreFlags.OpenExisting(second);
+            return await new StoreReconcile(from, to, context)
+            {
+                Repair = parsed.GetValue(repair),
+                DeleteExtra = parsed.GetValue(deleteExtra),
+                Prefix = parsed.GetValue(prefix)!,
+                StartAfter = parsed.GetValue(startAfter),
+                Parallel = parsed.GetValue(parallel),
+                Verify = parsed.GetValue(verify),
+            }.RunAsync(cancellationToken);
+        });
+        return command;
+    }
+
+    private static Command CreatePromote(GlobalOptions options, TextWriter output, TextWriter error)
+    {
+        var secondary = new Argument<string>("SECONDARY") { Description = "The store that becomes the primary." };
+        var from = new Option<string>("--from") { Description = "The store that is the primary until then.", HelpName = "PRIMARY", Required = true };
+        var force = new Option<bool>("--force") { Description = "Also when the primary does not answer: what it had accepted and not replicated is left behind until it comes back." };
+        var command = new Command("promote", "Make the secondary store the primary (docs/runbooks/promote-the-secondary.md). Nodes notice by themselves; run again after a failure, it finishes.") { secondary, from, force };
+        command.Run(options, output, error, async (parsed, context, cancellationToken) =>
+        {
+            var (next, present) = (StoreFlags.Parse(parsed.GetRequiredValue(secondary), "SECONDARY"), StoreFlags.Parse(parsed.GetRequiredValue(from), "--from"));
+            StoreFlags.MustDiffer(next, present);
+            using var to = StoreFlags.OpenExisting(next);
+            return await StorePromote.RunAsync(to, next, present, parsed.GetValue(force), context, cancellationToken);
         });
         return command;
     }

@@ -4,6 +4,7 @@ using Delivery.Cli.Roles;
 using Delivery.Edge;
 using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
 using Delivery.Origin;
 using Delivery.Origin.ApiKeys;
 using Delivery.Transcoder;
@@ -103,7 +104,18 @@ internal sealed class LocalStack : IAsyncDisposable
     {
         if (secondary is null)
             return ObjectStores.Open(store);
-        throw new NotSupportedException();
+        // One further try of a write; a read goes to the other store.
+        var options = new StoreClientOptions { Retries = 1 };
+        var first = ObjectStores.Open(store, options);
+        try
+        {
+            return FailoverStore.Open(first, ObjectStores.Open(secondary, options), new FailoverOptions { Sweeps = true }, log, TimeProvider.System);
+        }
+        catch
+        {
+            first.Dispose();
+            throw;
+        }
     }
 
     /// <summary>DESIGN §8: the admin port stands beside the public one.</summary>

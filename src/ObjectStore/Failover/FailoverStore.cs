@@ -18,6 +18,9 @@ namespace Delivery.ObjectStore.Failover;
 /// </remarks>
 public sealed class FailoverStore : IObjectStore, IAsyncDisposable
 {
+    /// <summary>Where its metrics are.</summary>
+    public const string MeterName = FailoverMetrics.MeterName;
+
     /// <summary>Stands before the version of what may be stale. No driver's version starts so.</summary>
     public const string StaleVersionPrefix = "secondary:";
 

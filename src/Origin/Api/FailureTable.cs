@@ -42,16 +42,20 @@ internal sealed partial class FailureTable(RequestDelegate next, ILogger<Failure
         StoreException e => e.Error switch
         {
             StoreError.Full => Problem.StorageFull(),
-            StoreError.Unavailable => Problem.Unavailable("The object store does not answer; repeat the request."),
+            StoreError.Unavailable => Away(context, "The object store does not answer; repeat the request."),
             StoreError.PreconditionFailed => Problem.Conflict(),
             StoreError.DigestMismatch => Problem.DigestMismatch(),
             _ => Problem.Store(),
         },
         CatalogConflictException => Problem.Conflict(),
         CatalogCorruptException => Problem.Store(),
-        OperationCanceledException => Problem.Unavailable("The object store did not answer in time; repeat the request."),
+        OperationCanceledException => Away(context, "The object store did not answer in time; repeat the request."),
         _ => Problem.Internal(),
     };
+
+    // A store made of two still answers reads when its primary is away, and takes no change: whoever wants one is told so.
+    private static Problem Away(HttpContext context, string detail) =>
+        HttpMethods.IsGet(context.Request.Method) || context.GetEndpoint()?.Metadata.GetMetadata<OnlyReads>() is not null ? Problem.Unavailable(detail) : Problem.NoChanges();
 
     [LoggerMessage(2001, LogLevel.Error, "{Method} {Path} failed and was answered with {Status}")]
     private static partial void LogFailed(ILogger logger, Exception exception, string method, string path, int status);

@@ -11,7 +11,8 @@ namespace Delivery.Origin.Api;
 
 /// <summary>The farm's jobs, one per track: that of its newest master.</summary>
 internal sealed class JobEndpoints(
-    CatalogStore catalog, CatalogWatch watch, ReadModel model, LiveJobs live, JobDispatcher dispatcher, StatusViews views, RequestDeadline deadline, TimeProvider time)
+    CatalogStore catalog, CatalogWatch watch, ReadModel model, LiveJobs live, JobDispatcher dispatcher, StatusViews views, StaleAnswers stale,
+    RequestDeadline deadline, TimeProvider time)
 {
     private static readonly Dictionary<string, JobPhase> Phases = Enum.GetValues<JobPhase>().ToDictionary(p => JsonNamingPolicy.CamelCase.ConvertName(p.ToString()));
 
@@ -52,8 +53,9 @@ internal sealed class JobEndpoints(
     private async Task<IResult> GetAsync(HttpContext context, string jobId)
     {
         using var limit = deadline.Start(context);
-        return JobIds.TrySplit(jobId, out var trackId, out var uploadId)
-            && await catalog.ReadTrackAsync(trackId, limit.Token) is { } track && track.Master?.UploadId == uploadId
+        var track = JobIds.TrySplit(jobId, out var trackId, out var uploadId) ? await catalog.PeekTrackAsync(trackId, limit.Token) : null;
+        stale.Mark(context, "job", track is { MayBeStale: true });
+        return track?.Master is { } master && master.UploadId == uploadId
             ? Results.Json(views.ShowJob(TrackSummary.Of(track))!, ApiJson.Default.JobStatus)
             : Problem.NotFound($"There is no job '{jobId}', or a newer master has superseded it.");
     }

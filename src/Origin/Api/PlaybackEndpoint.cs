@@ -7,9 +7,9 @@ using Microsoft.AspNetCore.Routing;
 namespace Delivery.Origin.Api;
 
 /// <summary><c>POST /v1/playback</c>.</summary>
-internal sealed class PlaybackEndpoint(PlaybackGrants grants, OriginMetrics metrics, TimeProvider time)
+internal sealed class PlaybackEndpoint(PlaybackGrants grants, OriginMetrics metrics, StaleAnswers stale, TimeProvider time)
 {
-    public void Map(IEndpointRouteBuilder app) => app.MapPost("/v1/playback", (Delegate)PostAsync).For(ApiRole.Playback);
+    public void Map(IEndpointRouteBuilder app) => app.MapPost("/v1/playback", (Delegate)PostAsync).WithMetadata(OnlyReads.Instance).For(ApiRole.Playback);
 
     private async Task<IResult> PostAsync(HttpContext context)
     {
@@ -22,7 +22,8 @@ internal sealed class PlaybackEndpoint(PlaybackGrants grants, OriginMetrics metr
             return problem ?? Problem.Validation(errors);
         }
 
-        var (answer, refusal) = await grants.GrantAsync(request!, context.RequestAborted);
+        var (answer, refusal, mayBeStale) = await grants.GrantAsync(request!, context.RequestAborted);
+        stale.Mark(context, "playback", mayBeStale);
         if (refusal is { } reason)
         {
             metrics.CountPlayback(reason, time.GetElapsedTime(start));

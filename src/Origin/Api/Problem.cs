@@ -67,6 +67,12 @@ internal sealed class Problem : IResult
 
     public static Problem Unavailable(string detail) => new(503, "unavailable", "Unavailable", detail) { RetryAfter = TimeSpan.FromSeconds(2) };
 
+    public static Problem NoChanges() =>
+        new(503, "no-changes", "No changes now", "The object store takes no changes for the moment; what is published plays on. Repeat the request: what it had done already it does not do twice.")
+        {
+            RetryAfter = TimeSpan.FromSeconds(2),
+        };
+
     public static Problem StorageFull() =>
         new(507, "storage-full", "Storage full", "The object store has no space left. Nothing was changed; an earlier master stays as it was.");
 

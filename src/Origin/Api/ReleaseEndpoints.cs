@@ -8,7 +8,7 @@ using Microsoft.AspNetCore.Routing;
 namespace Delivery.Origin.Api;
 
 /// <summary>Releases and tracks: <c>PUT</c> and <c>GET</c>.</summary>
-internal sealed class ReleaseEndpoints(CatalogStore catalog, ReadModel model, ReleaseIntake intake, StatusViews views, RequestDeadline deadline)
+internal sealed class ReleaseEndpoints(CatalogStore catalog, ReadModel model, ReleaseIntake intake, StatusViews views, StaleAnswers stale, RequestDeadline deadline)
 {
     /// <summary>Track manifests read at once for one answer.</summary>
     private const int Parallelism = 16;
@@ -46,7 +46,7 @@ internal sealed class ReleaseEndpoints(CatalogStore catalog, ReadModel model, Re
             context.Response.Headers.Location = $"/v1/releases/{releaseId}";
         }
 
-        return Results.Json(await ShowAsync(put.Release, limit.Token), ApiJson.Default.ReleaseStatus, statusCode: context.Response.StatusCode);
+        return Results.Json(await ShowAsync(context, put.Release, limit.Token), ApiJson.Default.ReleaseStatus, statusCode: context.Response.StatusCode);
     }
 
     private async Task<IResult> ListAsync(HttpContext context)
@@ -65,26 +65,29 @@ internal sealed class ReleaseEndpoints(CatalogStore catalog, ReadModel model, Re
     private async Task<IResult> GetAsync(HttpContext context, string releaseId)
     {
         using var limit = deadline.Start(context);
-        return CatalogKeys.IsId(releaseId) && await catalog.ReadReleaseAsync(releaseId, limit.Token) is { } release
-            ? Results.Json(await ShowAsync(release, limit.Token), ApiJson.Default.ReleaseStatus)
+        return CatalogKeys.IsId(releaseId) && await catalog.PeekReleaseAsync(releaseId, limit.Token) is { } release
+            ? Results.Json(await ShowAsync(context, release, limit.Token), ApiJson.Default.ReleaseStatus)
             : Problem.NotFound($"There is no release '{releaseId}'.");
     }
 
     private async Task<IResult> GetTrackAsync(HttpContext context, string trackId)
     {
         using var limit = deadline.Start(context);
-        return CatalogKeys.IsId(trackId) && await catalog.ReadTrackAsync(trackId, limit.Token) is { } track
-            ? Results.Json(views.Show(track, await catalog.ReadReleaseAsync(track.ReleaseId, limit.Token)), ApiJson.Default.TrackStatus)
-            : Problem.NotFound($"There is no track '{trackId}'.");
+        if (!CatalogKeys.IsId(trackId) || await catalog.PeekTrackAsync(trackId, limit.Token) is not { } track)
+            return Problem.NotFound($"There is no track '{trackId}'.");
+        var release = await catalog.PeekReleaseAsync(track.ReleaseId, limit.Token);
+        stale.Mark(context, "track", track.MayBeStale || release is { MayBeStale: true });
+        return Results.Json(views.Show(track, release), ApiJson.Default.TrackStatus);
     }
 
-    private async Task<ReleaseStatus> ShowAsync(ReleaseManifest release, CancellationToken cancellationToken)
+    private async Task<ReleaseStatus> ShowAsync(HttpContext context, ReleaseManifest release, CancellationToken cancellationToken)
     {
         var listed = release.Document.Tracks;
         var tracks = new TrackManifest[listed.Count];
         var options = new ParallelOptions { MaxDegreeOfParallelism = Parallelism, CancellationToken = cancellationToken };
         await Parallel.ForAsync(0, tracks.Length, options, async (i, token) =>
-            tracks[i] = await catalog.ReadTrackAsync(listed[i].Id, token) ?? TrackManifest.New(listed[i].Id, release.ReleaseId, release.UpdatedAt));
+            tracks[i] = await catalog.PeekTrackAsync(listed[i].Id, token) ?? TrackManifest.New(listed[i].Id, release.ReleaseId, release.UpdatedAt));
+        stale.Mark(context, "release", release.MayBeStale || tracks.Any(track => track.MayBeStale));
         return views.Show(release, tracks);
     }
 }

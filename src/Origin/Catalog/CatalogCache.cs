@@ -4,15 +4,20 @@ namespace Delivery.Origin.Catalog;
 
 /// <summary>
 /// Manifests by id for playback, bounded and fresh: one read serves everybody who asks for the same id at once, and an answer, also
-/// "there is none", is trusted for <paramref name="freshness"/>. A failed read is not kept.
+/// "there is none", is trusted for <paramref name="freshness"/>, and one that may be stale for a moment only: the outage that it comes from should not outlast itself here. A failed read is
+/// not kept.
 /// </summary>
 /// <remarks>
 /// Two generations bound it without a list to maintain: a full young generation becomes the old one, and a hit in the old one moves to the
 /// young. What nobody asked for during a whole generation is gone.
 /// </remarks>
-internal sealed class CatalogCache<T>(int capacity, TimeSpan freshness, TimeSpan readTimeout, TimeProvider time, Func<string, CancellationToken, Task<T?>> read)
+internal sealed class CatalogCache<T>(
+    int capacity, TimeSpan freshness, TimeSpan readTimeout, TimeProvider time, Func<T, bool> mayBeStale, Func<string, CancellationToken, Task<T?>> read)
     where T : class
 {
+    /// <summary>A store's breaker asks no more often than that what a whole crowd wants.</summary>
+    public static readonly TimeSpan StaleFreshness = TimeSpan.FromSeconds(1);
+
     private readonly Lock _turn = new();
     private ConcurrentDictionary<string, Entry> _young = new(StringComparer.Ordinal);
     private ConcurrentDictionary<string, Entry> _old = new(StringComparer.Ordinal);
@@ -51,8 +56,13 @@ internal sealed class CatalogCache<T>(int capacity, TimeSpan freshness, TimeSpan
         return true;
     }
 
-    private bool IsFresh(Entry entry) => time.GetElapsedTime(entry.Since) < freshness
-        || (entry.Value.IsValueCreated && !entry.Value.Value.IsCompleted && time.GetElapsedTime(entry.Since) < readTimeout);
+    private bool IsFresh(Entry entry)
+    {
+        var age = time.GetElapsedTime(entry.Since);
+        if (!entry.Value.IsValueCreated || !entry.Value.Value.IsCompleted)
+            return age < freshness || (entry.Value.IsValueCreated && age < readTimeout);
+        return age < freshness && (age < StaleFreshness || !entry.Value.Value.IsCompletedSuccessfully || entry.Value.Value.Result is not { } value || !mayBeStale(value));
+    }
 
     private async Task<T?> ReadAsync(string id)
     {

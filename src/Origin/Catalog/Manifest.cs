@@ -12,6 +12,10 @@ internal abstract record Manifest
     [JsonPropertyOrder(-1)]
     public int Format { get; init; } = CurrentFormat;
 
+    /// <summary>Read from a secondary store while the primary did not answer (<see cref="ObjectStore.ObjectInfo.MayBeStale"/>): it was so once. Never written.</summary>
+    [JsonIgnore]
+    public bool MayBeStale { get; init; }
+
     /// <summary>Members of a newer origin, kept as they are when this one rewrites the manifest: several versions may run side by side. (Settable: the source generator cannot bind it otherwise.)</summary>
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Further { get; set; }

@@ -99,4 +99,7 @@ public enum PlaybackRefusal
 
     /// <summary>No rendition in any of the codecs that the player decodes.</summary>
     Codec,
+
+    /// <summary>Of a track that comes next alone: the store cannot tell of it now.</summary>
+    Unavailable,
 }

@@ -1,5 +1,6 @@
 using System.Buffers.Text;
 using System.Security.Cryptography;
+using Delivery.ObjectStore;
 using Delivery.Origin.Catalog;
 using Delivery.TokenAuth;
 
@@ -20,17 +21,19 @@ internal sealed class PlaybackGrants(
 
     private readonly string[] _bases = [.. edgeBases.Select(b => b.TrimEnd('/'))];
 
-    public async Task<(PlaybackAnswer? Answer, PlaybackRefusal? Refusal)> GrantAsync(PlaybackRequest request, CancellationToken cancellationToken)
+    /// <returns>A grant or a refusal, and whether any of it rests on what may be stale.</returns>
+    public async Task<(PlaybackAnswer? Answer, PlaybackRefusal? Refusal, bool MayBeStale)> GrantAsync(PlaybackRequest request, CancellationToken cancellationToken)
     {
         var now = time.GetUtcNow();
-        var wanted = new[] { request.TrackId }.Concat(request.Next).Select(id => ResolveAsync(id, request, now, cancellationToken)).ToList();
+        var wanted = request.Next.Select(id => ResolveNextAsync(id, request, now, cancellationToken)).Prepend(ResolveAsync(request.TrackId, request, now, cancellationToken)).ToList();
         var resolved = await Task.WhenAll(wanted);
+        var mayBeStale = resolved.Any(r => r.MayBeStale);
         if (resolved[0].Refusal is { } refusal)
-            return (null, refusal);
+            return (null, refusal, mayBeStale);
 
         var ring = keyRing.Current;
         var session = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(16));
-        var (track, choice, _) = resolved[0];
+        var (track, choice, _, _) = resolved[0];
         var chosen = choice[0];
         var expires = now + Life(chosen);
         var next = resolved.Length > 1 && resolved[1].Refusal is null ? resolved[1].Choice[0].Key : null;
@@ -50,7 +53,7 @@ internal sealed class PlaybackGrants(
         var heardBefore = chosen.Duration;
         for (var i = 1; i < resolved.Length; i++)
         {
-            var (nextTrack, nextChoice, nextRefusal) = resolved[i];
+            var (nextTrack, nextChoice, nextRefusal, _) = resolved[i];
             if (nextRefusal is not null)
             {
                 prefetch.Add(new PrefetchEntry { TrackId = request.Next[i - 1], Refused = nextRefusal });
@@ -85,7 +88,7 @@ internal sealed class PlaybackGrants(
             Gapless = chosen.Gapless,
             Renditions = granted,
             Prefetch = prefetch,
-        }, null);
+        }, null, mayBeStale);
 
         IReadOnlyList<string> Sign(PublishedRendition rendition, string trackId, DateTimeOffset until, string? nextFile)
         {
@@ -101,22 +104,36 @@ internal sealed class PlaybackGrants(
         }
     }
 
-    private async Task<(TrackManifest? Track, IReadOnlyList<PublishedRendition> Choice, PlaybackRefusal? Refusal)> ResolveAsync(
-        string trackId, PlaybackRequest request, DateTimeOffset now, CancellationToken cancellationToken)
+    // What comes next is a favour: a store that cannot tell of it now keeps nobody from hearing what is there.
+    private async Task<Resolved> ResolveNextAsync(string trackId, PlaybackRequest request, DateTimeOffset now, CancellationToken cancellationToken)
     {
-        if (!CatalogKeys.IsId(trackId)
-            || await tracks.GetAsync(trackId, cancellationToken) is not { } track
-            || await releases.GetAsync(track.ReleaseId, cancellationToken) is not { } release
-            || release.FindTrack(trackId) is null)
-            return (null, [], PlaybackRefusal.UnknownTrack);
+        try
+        {
+            return await ResolveAsync(trackId, request, now, cancellationToken);
+        }
+        catch (StoreException e) when (e.CanRetry)
+        {
+            return new(null, [], PlaybackRefusal.Unavailable, MayBeStale: false);
+        }
+    }
+
+    private async Task<Resolved> ResolveAsync(string trackId, PlaybackRequest request, DateTimeOffset now, CancellationToken cancellationToken)
+    {
+        var track = CatalogKeys.IsId(trackId) ? await tracks.GetAsync(trackId, cancellationToken) : null;
+        var release = track is null ? null : await releases.GetAsync(track.ReleaseId, cancellationToken);
+        var mayBeStale = track is { MayBeStale: true } || release is { MayBeStale: true };
+        if (track is null || release?.FindTrack(trackId) is null)
+            return new(null, [], PlaybackRefusal.UnknownTrack, mayBeStale);
         if (track.Published is null)
-            return (track, [], PlaybackRefusal.NotReady);
+            return new(track, [], PlaybackRefusal.NotReady, mayBeStale);
         if (PlaybackRights.Refuse(release, request.Tier, request.Country, request.Quality, now) is { } refusal)
-            return (track, [], refusal);
+            return new(track, [], refusal, mayBeStale);
         var choice = RenditionChoice.Choose(track.Published.Renditions, request.Quality, request.Codecs, request.Tier);
-        return (track, choice, choice.Count == 0 ? PlaybackRefusal.Codec : null);
+        return new(track, choice, choice.Count == 0 ? PlaybackRefusal.Codec : null, mayBeStale);
     }
 
     private static TimeSpan Life(PublishedRendition rendition) =>
         rendition.Duration * 2 > ShortestLife ? rendition.Duration * 2 : ShortestLife;
+
+    private readonly record struct Resolved(TrackManifest? Track, IReadOnlyList<PublishedRendition> Choice, PlaybackRefusal? Refusal, bool MayBeStale);
 }

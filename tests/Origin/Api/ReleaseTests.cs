@@ -284,7 +284,7 @@ public class ReleaseTests
         await using var origin = await OriginHarness.StartAsync();
         foreach (var (error, status, type) in new[]
         {
-            (StoreError.Full, 507, "storage-full"), (StoreError.Unavailable, 503, "unavailable"), (StoreError.Denied, 500, "store"), (StoreError.Corrupt, 500, "store"),
+            (StoreError.Full, 507, "storage-full"), (StoreError.Unavailable, 503, "no-changes"), (StoreError.Denied, 500, "store"), (StoreError.Corrupt, 500, "store"),
         })
         {
             origin.Store.BeforeWrite = _ => throw new StoreException(error, "secret details");

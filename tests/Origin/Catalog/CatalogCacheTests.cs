@@ -37,6 +37,23 @@ public class CatalogCacheTests
     }
 
     [Fact]
+    public async Task WhatMayBeStale_IsReadAgainAfterAMoment()
+    {
+        var answers = new Queue<string>(["stale 1", "stale 2", "now"]);
+        var cache = Cache(_ => Task.FromResult<string?>(answers.Dequeue()));
+        Assert.Equal("stale 1", await cache.GetAsync("a", default));
+        _time.Advance(TimeSpan.FromSeconds(1) - TimeSpan.FromTicks(1));
+        Assert.Equal("stale 1", await cache.GetAsync("a", default));
+        _time.Advance(TimeSpan.FromTicks(1));
+        Assert.Equal("stale 2", await cache.GetAsync("a", default));
+        _time.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal("now", await cache.GetAsync("a", default));
+        _time.Advance(TimeSpan.FromSeconds(2));
+        Assert.Equal("now", await cache.GetAsync("a", default));
+        Assert.Equal(3, _reads);
+    }
+
+    [Fact]
     public async Task Removed_IsReadAgain()
     {
         var cache = Cache(_ => Task.FromResult<string?>("v"));
@@ -63,7 +80,7 @@ public class CatalogCacheTests
     }
 
     private CatalogCache<string> Cache(Func<string, Task<string?>> read, int capacity = 1000) =>
-        new(capacity, TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(30), _time, (id, _) =>
+        new(capacity, TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(30), _time, value => value.StartsWith("stale", StringComparison.Ordinal), (id, _) =>
         {
             Interlocked.Increment(ref _reads);
             return read(id);

@@ -247,7 +247,7 @@ public class MasterUploadTests
         var before = await origin.UploadAsync(Master);
         origin.Store.BeforeWrite = key => key.StartsWith("catalog/tracks/", StringComparison.Ordinal) ? throw new StoreException(StoreError.Unavailable, "gone") : Task.CompletedTask;
         using var failed = await origin.PutMasterAsync([1, 2, 3]);
-        await OriginHarness.ProblemAsync(failed, 503, "unavailable");
+        await OriginHarness.ProblemAsync(failed, 503, "no-changes");
         Assert.Equal(before.Master, (await origin.TrackAsync()).Master);
         origin.Store.BeforeWrite = _ => Task.CompletedTask;
         using var repeated = await origin.PutMasterAsync([1, 2, 3]);
