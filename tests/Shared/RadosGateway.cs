@@ -27,7 +27,6 @@ public sealed class RadosGateway : IAsyncDisposable
     private readonly Socket _block;
     private readonly string _folder;
     private readonly ConcurrentQueue<string> _errors = new();
-    private readonly AmazonS3Client _client;
     private int _buckets;
 
     private RadosGateway(Socket block, int basePort)
@@ -41,9 +40,6 @@ public sealed class RadosGateway : IAsyncDisposable
         { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
         _process.ErrorDataReceived += (_, line) => Note(line.Data);
         _process.BeginErrorReadLine();
-        _client = new AmazonS3Client(
-            new BasicAWSCredentials(AccessKey, SecretKey),
-            new AmazonS3Config { ServiceURL = $"{Endpoint}", ForcePathStyle = true, AuthenticationRegion = "us-east-1", RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED });
     }
 
     public Uri Endpoint { get; }
@@ -77,12 +73,17 @@ public sealed class RadosGateway : IAsyncDisposable
     public async Task<string> NewBucketAsync()
     {
         var bucket = $"bucket-{Interlocked.Increment(ref _buckets)}-{Guid.NewGuid():n}";
-        await _client.PutBucketAsync(bucket);
+        await Client.PutBucketAsync(bucket);
         return bucket;
     }
 
     /// <summary>For what a store cannot say.</summary>
-    public AmazonS3Client Client => _client;
+    public AmazonS3Client Client => field ??= new AmazonS3Client(
+        new BasicAWSCredentials(AccessKey, SecretKey),
+        new AmazonS3Config { ServiceURL = $"{Endpoint}", ForcePathStyle = true, AuthenticationRegion = "us-east-1", RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED });
+
+    /// <summary>Of the server's own files; gone when it has ended.</summary>
+    public string Folder => _folder;
 
     /// <summary>SIGKILL to the gateway alone: its connections end at once, the data stay.</summary>
     public void KillGateway()
@@ -102,7 +103,6 @@ public sealed class RadosGateway : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        _client.Dispose();
         _process.StandardInput.Close();
         await _process.WaitForExitAsync();
         _process.Dispose();

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Text;
 
 namespace Delivery.Tests;
 
@@ -75,6 +76,9 @@ public sealed class TroubledProxy : IAsyncDisposable
     /// <summary>Connections that were made so far.</summary>
     public int Connections => Volatile.Read(ref _connections);
 
+    /// <summary>Is told what clients send, piece by piece, as Latin-1.</summary>
+    public Action<string>? Asked { get; set; }
+
     public Trouble Trouble
     {
         get => _trouble;
@@ -140,6 +144,8 @@ public sealed class TroubledProxy : IAsyncDisposable
         int count;
         while ((count = await from.ReceiveAsync(buffer, _stop.Token)) > 0)
         {
+            if (!isAnswer)
+                Asked?.Invoke(Encoding.Latin1.GetString(buffer, 0, count));
             var passing = _trouble.Passing(count, isAnswer, out var cut, out var hold);
             for (var sent = 0; sent < passing;)
                 sent += await to.SendAsync(buffer.AsMemory(sent, passing - sent), _stop.Token);

@@ -108,7 +108,8 @@ internal sealed record S3Options
         }
         else
         {
-            config.RegionEndpoint = (Region is not null ? RegionEndpoint.GetBySystemName(Region) : profile?.Region ?? FallbackRegionFactory.GetRegionEndpoint())
+            // Not from instance metadata: opening a store asks nobody.
+            config.RegionEndpoint = (Region is not null ? RegionEndpoint.GetBySystemName(Region) : profile?.Region ?? FallbackRegionFactory.GetRegionEndpoint(includeInstanceMetadata: false))
                 ?? throw new StoreException(StoreError.Misconfigured, "No region: add '?region=…' to the store's URL, or set AWS_REGION.");
         }
 

@@ -160,9 +160,7 @@ public sealed class S3Store : IObjectStore
             {
                 var answer = await _client.GetObjectMetadataAsync(new GetObjectMetadataRequest { BucketName = _url.Bucket, Key = NameOf(key) }, timer.Token);
                 _bucketSeen = true;
-                return new(
-                    new ObjectInfo(key, answer.ContentLength, Version(answer.ETag), answer.Headers.ContentType, Sha256(answer.Metadata), WholeSeconds(answer.LastModified)),
-                    answer.Metadata[WriteIdMetadata]);
+                return new(Info(key, answer.ContentLength, answer.ETag, answer.Headers, answer.Metadata, answer.LastModified), answer.Metadata[WriteIdMetadata]);
             }
             catch (AmazonS3Exception e) when (e.StatusCode == HttpStatusCode.NotFound && _bucketSeen)
             {
@@ -216,7 +214,7 @@ public sealed class S3Store : IObjectStore
                 (offset, total) = (from, length);
             }
 
-            var info = new ObjectInfo(key, total, Version(answer.ETag), answer.Headers.ContentType, Sha256(answer.Metadata), WholeSeconds(answer.LastModified));
+            var info = Info(key, total, answer.ETag, answer.Headers, answer.Metadata, answer.LastModified);
             return new ObjectRead(info, offset, answer.ContentLength, new RemoteContent(answer.ResponseStream, answer, key, answer.ContentLength, _options.IdleTimeout));
         }, cancellationToken);
 
@@ -410,8 +408,17 @@ public sealed class S3Store : IObjectStore
         using var bounded = new CancellationTokenSource(AbortTimeout);
         try
         {
-            await _retry.ExecuteAsync(
-                async token => await CallAsync($"abort '{upload.Key}'", timer => _client.AbortMultipartUploadAsync(_url.Bucket, upload.Name, id, timer.Token), token), bounded.Token);
+            await _retry.ExecuteAsync(async token => await CallAsync($"abort '{upload.Key}' in {_url.Bucket}", async timer =>
+            {
+                try
+                {
+                    return await _client.AbortMultipartUploadAsync(_url.Bucket, upload.Name, id, timer.Token);
+                }
+                catch (AmazonS3Exception e) when (e.ErrorCode == "NoSuchUpload")
+                {
+                    return null;
+                }
+            }, token), bounded.Token);
         }
         catch (Exception e) when (e is StoreException or OperationCanceledException)
         {
@@ -470,8 +477,13 @@ public sealed class S3Store : IObjectStore
         return $"{Convert.ToHexStringLower(digest)}-{parts.Count}";
     }
 
-    private static string? Sha256(MetadataCollection metadata) =>
-        metadata[Sha256Metadata] is { Length: 64 } digest && digest.All(char.IsAsciiHexDigitLower) ? digest : null;
+    private static ObjectInfo Info(ObjectKey key, long length, string etag, HeadersCollection headers, MetadataCollection metadata, DateTime? modified) => new(
+        key,
+        length,
+        Version(etag),
+        headers.ContentType is { Length: > 0 } type ? type : "application/octet-stream",
+        metadata[Sha256Metadata] is { Length: 64 } digest && digest.All(char.IsAsciiHexDigitLower) ? digest : null,
+        WholeSeconds(modified));
 
     /// <summary>Headers give whole seconds, listings more.</summary>
     private static DateTimeOffset WholeSeconds(DateTime? time) =>

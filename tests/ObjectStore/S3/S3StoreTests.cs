@@ -139,6 +139,29 @@ public sealed class S3StoreTests : IAsyncLifetime
         Assert.Equal(0, await _bucket.PendingUploadsAsync());
     }
 
+    /// <summary>RadosGW 16.2 ignores them, so what AWS judges is looked at on its way.</summary>
+    [Fact]
+    public async Task ConditionalMultipart_SendsItsConditionWithTheCommit()
+    {
+        await using var proxy = new TroubledProxy(_bucket.Gateway.Endpoint);
+        var asked = new System.Collections.Concurrent.ConcurrentQueue<string>();
+        proxy.Asked = asked.Enqueue;
+        var url = _bucket.Url($"&partSize={PartSize}", address: proxy.Address).ToString().Replace("conditionalMultipart=false", "conditionalMultipart=true", StringComparison.Ordinal);
+        using var store = ObjectStores.Open(StoreUrl.Parse(url));
+        var created = await store.PutAsync(Song, TestContent.Bytes(2 * PartSize, 1), WritePrecondition.Absent);
+        Assert.EndsWith("-2", created.Version);
+        Assert.Contains("If-None-Match: *\r\n", Complete());
+        asked.Clear();
+        await store.PutAsync(Song, TestContent.Bytes(2 * PartSize, 2), WritePrecondition.Version(created.Version));
+        Assert.Contains($"If-Match: {created.Version}\r\n", Complete());
+
+        asked.Clear();
+        await TestContent.FailsAsync(StoreError.PreconditionFailed, async () => await store.PutAsync(Song, TestContent.Bytes(2 * PartSize, 2), WritePrecondition.Version(created.Version)));
+        Assert.DoesNotContain(asked, piece => piece.Contains("?uploads", StringComparison.Ordinal));
+
+        string Complete() => asked.Last(piece => piece.StartsWith("POST", StringComparison.Ordinal) && piece.Contains("?uploadId=", StringComparison.Ordinal));
+    }
+
     [Theory]
     [InlineData(0)]
     [InlineData(3)]
@@ -201,6 +224,22 @@ public sealed class S3StoreTests : IAsyncLifetime
             var e = Assert.Throws<StoreException>(() => ObjectStores.Open(url));
             Assert.Equal(StoreError.Misconfigured, e.Error);
             return e;
+        }
+    }
+
+    [Fact]
+    public async Task NoCredentialsAnywhere_IsDenied()
+    {
+        Environment.SetEnvironmentVariable("AWS_ACCESS_KEY_ID", null);
+        try
+        {
+            using var store = ObjectStores.Open(_bucket.Url());
+            var refused = await TestContent.FailsAsync(StoreError.Denied, async () => await store.FindAsync(Song, Token));
+            Assert.Contains("credentials", refused.Message);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("AWS_ACCESS_KEY_ID", RadosGateway.AccessKey);
         }
     }
 

@@ -8,8 +8,8 @@ internal sealed class TestBucket
 {
     private static readonly Lazy<Task<RadosGateway>> Ready = new(async () =>
     {
-        // Before the first client: the SDK looks for the file once.
-        var profiles = Path.Combine(Path.GetTempPath(), $"delivery-test-profiles-{Environment.ProcessId}");
+        var gateway = await RadosGateway.SharedAsync();
+        var profiles = Path.Combine(gateway.Folder, "profiles");
         await File.WriteAllTextAsync(profiles, $"""
             [stranger]
             aws_access_key_id = {RadosGateway.StrangerAccessKey}
@@ -18,12 +18,12 @@ internal sealed class TestBucket
             aws_access_key_id = {RadosGateway.AccessKey}
             aws_secret_access_key = not-the-secret
             """);
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => File.Delete(profiles);
-        Environment.SetEnvironmentVariable("AWS_SHARED_CREDENTIALS_FILE", profiles);
+        // As AWS_SHARED_CREDENTIALS_FILE says it, which the SDK reads only once in a process.
+        AWSConfigs.AWSProfilesLocation = profiles;
         Environment.SetEnvironmentVariable("AWS_ACCESS_KEY_ID", RadosGateway.AccessKey);
         Environment.SetEnvironmentVariable("AWS_SECRET_ACCESS_KEY", RadosGateway.SecretKey);
         Environment.SetEnvironmentVariable("AWS_EC2_METADATA_DISABLED", "true");
-        return await RadosGateway.SharedAsync();
+        return gateway;
     });
 
     private string _name = "";
