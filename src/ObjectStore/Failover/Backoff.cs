@@ -43,6 +43,9 @@ internal sealed class Backoff(TimeProvider time)
     public async Task WaitAsync(CancellationToken cancellationToken)
     {
         while (Left is var left && left > TimeSpan.Zero)
-            await Task.Delay(left, time, cancellationToken);
+        {
+            // Task.Delay cuts to whole milliseconds, and would not wait at all for the last part of one.
+            await Task.Delay(left + TimeSpan.FromMilliseconds(1), time, cancellationToken);
+        }
     }
 }

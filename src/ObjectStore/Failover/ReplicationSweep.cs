@@ -72,7 +72,7 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
         if (view.Primary is not { } primary)
             return;
         using var round = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, view.Ended);
-        if (_replicator.Backoff.Left <= TimeSpan.Zero && _roles.IsConfirmed(1 - primary))
+        if (_roles.IsConfirmed(1 - primary))
         {
             try
             {
@@ -81,7 +81,6 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
             catch (StoreException e) when (Replicator.IsOfTheStore(e))
             {
                 LogSettlingWaits(_log, _links[1 - primary].Name, e.Error, e.Message);
-                _replicator.Backoff.Failed();
             }
         }
 

@@ -153,13 +153,17 @@ internal sealed partial class Replicator : IAsyncDisposable
                 if (change.AcceptedAt is not null)
                     return;
             }
+            else if (change.AcceptedAt is not null && !_roles.MayOverwrite(view))
+            {
+                // It does not answer, or is not settled yet after a switch. That is no failure, and must not put off who settles it.
+                await Task.Delay(Backoff.First, _time, stop);
+                continue;
+            }
 
             try
             {
                 if (change.AcceptedAt is not null)
                 {
-                    if (!_roles.MayOverwrite(view))
-                        throw new StoreException(StoreError.Unavailable, "The secondary does not answer, or is not yet settled after a switch.");
                     using var ended = CancellationTokenSource.CreateLinkedTokenSource(stop, view.Ended);
                     _metrics.Settled(await CopyAsync(_links, view, change.Key, change.Kind, ended.Token));
                 }

@@ -151,6 +151,8 @@ internal sealed class StorePair : IAsyncDisposable
 
     public ManualTime Time { get; } = new();
 
+    public string SecondPath => _second.Path;
+
     public FaultyStore First { get; }
 
     public FaultyStore Second { get; }
