@@ -45,7 +45,7 @@ internal sealed class RemoteContent(Stream body, IDisposable answer, ObjectKey k
         {
             throw Broken($"nothing came for {idleTimeout.TotalSeconds:0.#} s", e);
         }
-        catch (Exception e) when (e is IOException or HttpRequestException or System.Net.Sockets.SocketException)
+        catch (Exception e) when (e is not StoreException) // Connections', and those of a client library that checks what passes.
         {
             throw Broken(e.Message, e);
         }

@@ -45,7 +45,7 @@ public sealed class S3Store : IObjectStore
     private S3Store(StoreUrl url, S3Options s3, StoreClientOptions options)
     {
         (_url, _s3, _options, _retry) = (url, s3, options, StoreRetry.Of(options));
-        _http = RemoteHttp.Client(options);
+        _http = RemoteHttp.Client(new LeaveForLargeBodies(RemoteHttp.Handler(options)));
         try
         {
             _client = s3.Client(_http);
