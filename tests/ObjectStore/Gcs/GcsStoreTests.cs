@@ -148,11 +148,16 @@ public sealed class GcsStoreTests : IAsyncLifetime
 
     public static TheoryData<int, string, StoreError> Refusals => new()
     {
-        { 400, "invalid", StoreError.Misconfigured }, { 401, "authError", StoreError.Denied }, { 403, "forbidden", StoreError.Denied }, { 403, "rateLimitExceeded", StoreError.Unavailable },
-        { 403, "userRateLimitExceeded", StoreError.Unavailable }, { 403, "quotaExceeded", StoreError.Full }, { 403, "accountDisabled", StoreError.Misconfigured }, { 403, "sslRequired", StoreError.Misconfigured },
-        { 403, "retentionPolicyNotMet", StoreError.Denied }, { 405, "methodNotAllowed", StoreError.Misconfigured }, { 408, "requestTimeout", StoreError.Unavailable }, { 409, "conflict", StoreError.Unavailable },
-        { 412, "orgPolicyConstraintFailed", StoreError.Denied }, { 413, "uploadTooLarge", StoreError.Full }, { 429, "rateLimitExceeded", StoreError.Unavailable }, { 500, "internalError", StoreError.Unavailable },
-        { 502, "backendError", StoreError.Unavailable }, { 503, "backendError", StoreError.Unavailable }, { 504, "gatewayTimeout", StoreError.Unavailable }, { 302, "found", StoreError.Misconfigured },
+        { 400, "invalid", StoreError.Misconfigured }, { 401, "authError", StoreError.Denied },
+        { 403, "forbidden", StoreError.Denied }, { 403, "rateLimitExceeded", StoreError.Unavailable },
+        { 403, "userRateLimitExceeded", StoreError.Unavailable }, { 403, "quotaExceeded", StoreError.Full },
+        { 403, "accountDisabled", StoreError.Misconfigured }, { 403, "sslRequired", StoreError.Misconfigured },
+        { 403, "retentionPolicyNotMet", StoreError.Denied }, { 405, "methodNotAllowed", StoreError.Misconfigured },
+        { 408, "requestTimeout", StoreError.Unavailable }, { 409, "conflict", StoreError.Unavailable },
+        { 412, "orgPolicyConstraintFailed", StoreError.Denied }, { 413, "uploadTooLarge", StoreError.Full },
+        { 429, "rateLimitExceeded", StoreError.Unavailable }, { 500, "internalError", StoreError.Unavailable },
+        { 502, "backendError", StoreError.Unavailable }, { 503, "backendError", StoreError.Unavailable },
+        { 504, "gatewayTimeout", StoreError.Unavailable }, { 302, "found", StoreError.Misconfigured },
     };
 
     [Theory]
