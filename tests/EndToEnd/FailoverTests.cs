@@ -203,12 +203,12 @@ public sealed partial class FailoverTests : IAsyncLifetime
         Assert.True(end.GetProperty("inSync").GetBoolean() && end.GetProperty("equal").GetInt64() > 10, output);
     }
 
-    private static Task UntilAsync(Func<Task<bool>> reached, string otherwise) => UntilAsync(reached, () => otherwise);
+    private Task UntilAsync(Func<Task<bool>> reached, string otherwise) => UntilAsync(reached, () => otherwise);
 
-    private static async Task UntilAsync(Func<Task<bool>> reached, Func<string> otherwise)
+    private async Task UntilAsync(Func<Task<bool>> reached, Func<string> otherwise)
     {
         for (var deadline = DateTime.UtcNow + Patience; !await reached(); await Task.Delay(20, TestContext.Current.CancellationToken))
-            Assert.True(DateTime.UtcNow < deadline, otherwise());
+            Assert.True(DateTime.UtcNow < deadline, $"{otherwise()}\n{_stack.Errors}");
     }
 
     [GeneratedRegex(@"^delivery_store_replication_lag_seconds(?:\{[^}]*\})? (\S+)", RegexOptions.Multiline)]
