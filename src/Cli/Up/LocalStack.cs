@@ -78,6 +78,7 @@ internal sealed class LocalStack : IAsyncDisposable
                 Edge = Base(edge.Address),
                 EdgeAdmin = Base(edge.AdminAddress),
                 Origin = Base(origin.Address),
+                OriginAdmin = Base(origin.AdminAddress),
                 ApiKey = secret,
                 KeyRing = data.KeyRing,
             };
