@@ -54,13 +54,13 @@ public sealed partial class FailoverTests : IAsyncLifetime
     [Fact]
     public async Task PrimaryKilledInMidReadAndMidUpload_NoPlaybackFails_AndNoUploadIsLost()
     {
-        await IngestTonesAsync("small", tracks: 3);
+        await IngestTonesAsync("small", tracks: 2);
         await InSyncAsync();
         var large = LargeMaster();
 
         // 1. Listeners, who have heard a part of the files, and an upload on its way.
         using var stop = new CancellationTokenSource();
-        using var audience = new Audience(_origin, [.. Enumerable.Range(1, 3).Select(i => $"small-{i}")]);
+        using var audience = new Audience(_origin, [.. Enumerable.Range(1, 2).Select(i => $"small-{i}")]);
         var listening = Enumerable.Range(0, Listeners).Select(_ => Task.Run(() => audience.ListenAsync(stop.Token))).ToList();
         var ingest = DeliveryProcess.RunAsync(_environment, "ingest", Path.GetDirectoryName(large)!, "--release", "large", "--no-wait", "--json", "--data", Data);
         await UntilAsync(() => IsUploadingAsync("masters/large-1/"), "The upload has not begun.");
@@ -132,7 +132,7 @@ public sealed partial class FailoverTests : IAsyncLifetime
     {
         var album = Directory.CreateDirectory(Path.Combine(_folder.FullName, release)).FullName;
         for (var i = 1; i <= tracks; i++)
-            Tone.Write(Path.Combine(album, $"0{i} Tone.wav"), seconds: 4 + i);
+            Tone.Write(Path.Combine(album, $"0{i} Tone.wav"), seconds: 2 + i);
         var (code, output, errors) = await DeliveryProcess.RunAsync(_environment, "ingest", album, "--release", release, "--json", "--data", Data);
         Assert.True(code == 0, errors + output);
     }
