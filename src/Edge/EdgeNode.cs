@@ -32,6 +32,12 @@ namespace Delivery.Edge;
 /// <summary>An edge node: serves signed byte ranges of <c>audio/</c> from RAM, and fills RAM from the object store; or, in http mode, any HTTP origin's responses.</summary>
 public sealed partial class EdgeNode : IAsyncDisposable
 {
+    /// <summary>As long as a first answer may take through a slow resolver; beyond it the first listener waits instead.</summary>
+    private static readonly TimeSpan WarmUpTimeout = TimeSpan.FromSeconds(2);
+
+    /// <summary>A name that no content has, where edges may read.</summary>
+    private static readonly ObjectKey WarmUpKey = ObjectKey.Parse("audio/0000000000000000000000000000000000000000.ogg");
+
     private readonly Ending _ending;
     private int _disposed;
 
@@ -140,7 +146,8 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var meter = ending.Owns(new EdgeMeter());
         var buffers = ending.Owns(new FillBuffers((int)(options.FillBufferBytes / Chunk.SizeBytes)));
         var cache = OpenCache(options, time, log);
-        var upstreams = UpstreamSet.Create(options, upstream => stores(upstream) ?? ending.Owns(OpenStore(options, upstream)), peerKeys, time, log);
+        var opened = new List<IObjectStore>();
+        var upstreams = UpstreamSet.Create(options, upstream => stores(upstream) ?? OpenOwn(upstream), peerKeys, time, log);
         var objects = new ObjectTable(options.MaxObjects, cache.GenerationOf);
         var recall = new ObjectRecall(cache, objects);
         // The cache's writer gives buffers back to fills, so they outlive it.
@@ -164,6 +171,7 @@ public sealed partial class EdgeNode : IAsyncDisposable
         var peers = peerKeys is null ? null : ending.Owns(new PeerServer(
             BuildHost(options, http3: false, logs, kestrel => KestrelSetup.ConfigurePeers(kestrel, options, guards)),
             parts with { Keys = peerKeys, Meter = new(forPeers: true), Peer = new(options, cache) }));
+        await Task.WhenAll(opened.Select(store => WarmAsync(store, cancellationToken)));
         AdminServer? admin = null;
         ending.Add(() => admin?.DisposeAsync() ?? default);
         ending.Add(() => DrainAsync(peers is null ? [server] : [server, peers.Server], limits, options, log));
@@ -188,6 +196,12 @@ public sealed partial class EdgeNode : IAsyncDisposable
             options.AdminPort,
             null);
         return new(parts, buffers, upstreams, guards, proxy, peers, server, admin!, ending);
+
+        IObjectStore OpenOwn(UpstreamOptions upstream)
+        {
+            opened.Add(ending.Owns(OpenStore(options, upstream)));
+            return opened[^1];
+        }
     }
 
     private static async ValueTask DrainAsync(IReadOnlyList<IServer> servers, EdgeLimits limits, EdgeOptions options, ILogger log)
@@ -219,6 +233,25 @@ public sealed partial class EdgeNode : IAsyncDisposable
         catch (StoreException exception)
         {
             throw new EdgeStartException($"The store '{upstream.Address}' of upstream '{upstream.CalledName}' cannot be used: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>
+    /// A question whose answer does not count, before the first listener is let in: name look-up, TLS, credentials and the compiler take a cold bucket's first answer beyond 200 ms. A store that is away costs the
+    /// start <see cref="WarmUpTimeout"/>.
+    /// </summary>
+    private static async Task WarmAsync(IObjectStore store, CancellationToken cancellationToken)
+    {
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        timeout.CancelAfter(WarmUpTimeout);
+        try
+        {
+            if (await store.OpenReadAsync(WarmUpKey, new ObjectRange(0, Chunk.SizeBytes), timeout.Token) is { } read)
+                await read.DisposeAsync();
+        }
+        catch (Exception e) when (e is StoreException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+        {
+            // Listeners' own requests will say so, with a retry, a failover and a log line.
         }
     }
 
