@@ -242,13 +242,15 @@ public sealed class ReadFailoverTests : IAsyncDisposable
     [InlineData(1)]
     [InlineData(100_000)]
     [InlineData(299_999)]
+    [InlineData(300_000)]
     public async Task BodyBreaks_OfWhatCannotChange_GoesOnAtTheSameByte(long after)
     {
         var bytes = await BothAsync(Audio, 300_000);
         var store = _pair.Open();
         Primary.BodyBreaksAfter = after;
         Assert.Equal(bytes, (await store.GetAsync(Audio))!.Value.Bytes);
-        Assert.Equal(1, store.Metrics.TakeOvers);
+        // Behind the last byte there is nothing to go on with.
+        Assert.Equal(after == bytes.Length ? 0 : 1, store.Metrics.TakeOvers);
     }
 
     [Fact]
@@ -291,7 +293,8 @@ public sealed class ReadFailoverTests : IAsyncDisposable
             await Primary.Inner.PutAsync(Audio, TestContent.Bytes(300_000, 1));
             await Secondary.Inner.PutAsync(Audio, other);
             await using var store = _pair.Open();
-            Primary.BodyBreaksAfter = 100_000;
+            // The same store may go on with it, but not so often as this takes.
+            Primary.BodyBreaksAfter = 10_000;
             await TestContent.FailsAsync(StoreError.Unavailable, async () => await store.GetAsync(Audio));
         }
     }
