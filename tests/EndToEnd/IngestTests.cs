@@ -1,7 +1,5 @@
-using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Net.Http.Headers;
-using System.Text;
 using System.Text.Json;
 
 namespace Delivery.EndToEnd.Tests;
@@ -21,10 +19,10 @@ public sealed class IngestTests : IDisposable
     public async Task BadMasters_AreNamedOneByOne_AndGoodOnesArrive()
     {
         Directory.CreateDirectory(Masters);
-        WriteTone(Path.Combine(Masters, "01 Good.wav"), seconds: 2);
+        Tone.Write(Path.Combine(Masters, "01 Good.wav"), seconds: 2);
         await File.WriteAllTextAsync(Path.Combine(Masters, "02 Text.flac"), "this is not audio at all\n", TestContext.Current.CancellationToken);
         await File.WriteAllBytesAsync(Path.Combine(Masters, "03 Nothing.wav"), [], TestContext.Current.CancellationToken);
-        WriteTone(Path.Combine(_folder.FullName, "whole.wav"), seconds: 5);
+        Tone.Write(Path.Combine(_folder.FullName, "whole.wav"), seconds: 5);
         await RunToolAsync("ffmpeg", "-v", "error", "-i", Path.Combine(_folder.FullName, "whole.wav"), Path.Combine(_folder.FullName, "whole.flac"));
         var flac = await File.ReadAllBytesAsync(Path.Combine(_folder.FullName, "whole.flac"), TestContext.Current.CancellationToken);
         await File.WriteAllBytesAsync(Path.Combine(Masters, "04 Truncated.flac"), flac[..(flac.Length / 2)], TestContext.Current.CancellationToken);
@@ -45,7 +43,7 @@ public sealed class IngestTests : IDisposable
     public async Task KilledWhileTranscoding_FinishesAfterTheNextStart()
     {
         Directory.CreateDirectory(Masters);
-        WriteTone(Path.Combine(Masters, "01 Long.wav"), seconds: 90);
+        Tone.Write(Path.Combine(Masters, "01 Long.wav"), seconds: 90);
         string apiKey;
         Uri origin;
         await using (var first = await StartAsync())
@@ -72,7 +70,7 @@ public sealed class IngestTests : IDisposable
     public async Task FfmpegKilledInTheMiddle_IsTriedAgain()
     {
         Directory.CreateDirectory(Masters);
-        WriteTone(Path.Combine(Masters, "01 Long.wav"), seconds: 60);
+        Tone.Write(Path.Combine(Masters, "01 Long.wav"), seconds: 60);
         await using var stack = await StartAsync();
         var ingest = DeliveryProcess.RunAsync("ingest", Masters, "--release", "shot", "--json", "--data", Data);
         var (origin, apiKey) = Endpoints();
@@ -135,35 +133,6 @@ public sealed class IngestTests : IDisposable
             Assert.True(DateTime.UtcNow < deadline, otherwise());
             await Task.Delay(TimeSpan.FromMilliseconds(50), TestContext.Current.CancellationToken);
         }
-    }
-
-    /// <summary>16-bit 44.1 kHz stereo, two slow chords, so that encoders have something to do.</summary>
-    private static void WriteTone(string path, int seconds)
-    {
-        const int rate = 44_100;
-        var samples = rate * seconds;
-        var bytes = new byte[44 + (samples * 4)];
-        Encoding.ASCII.GetBytes("RIFF").CopyTo(bytes, 0);
-        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(4), bytes.Length - 8);
-        Encoding.ASCII.GetBytes("WAVEfmt ").CopyTo(bytes, 8);
-        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(16), 16);
-        BinaryPrimitives.WriteInt16LittleEndian(bytes.AsSpan(20), 1);
-        BinaryPrimitives.WriteInt16LittleEndian(bytes.AsSpan(22), 2);
-        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(24), rate);
-        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(28), rate * 4);
-        BinaryPrimitives.WriteInt16LittleEndian(bytes.AsSpan(32), 4);
-        BinaryPrimitives.WriteInt16LittleEndian(bytes.AsSpan(34), 16);
-        Encoding.ASCII.GetBytes("data").CopyTo(bytes, 36);
-        BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(40), samples * 4);
-        for (var i = 0; i < samples; i++)
-        {
-            var t = (double)i / rate;
-            var root = 220 * Math.Pow(2, Math.Floor(t % 4) / 12);
-            BinaryPrimitives.WriteInt16LittleEndian(bytes.AsSpan(44 + (i * 4)), (short)(6000 * (Math.Sin(2 * Math.PI * root * t) + Math.Sin(3 * Math.PI * root * t))));
-            BinaryPrimitives.WriteInt16LittleEndian(bytes.AsSpan(46 + (i * 4)), (short)(6000 * (Math.Sin(2 * Math.PI * root * t) + Math.Sin(2.5 * Math.PI * root * t))));
-        }
-
-        File.WriteAllBytes(path, bytes);
     }
 
     private static async Task RunToolAsync(string tool, params string[] arguments)

@@ -302,7 +302,8 @@ internal sealed class GcsObjects(GcsServer server)
     /// <summary>Who may not list is not told that an object is absent (docs/access-control/iam-permissions).</summary>
     private GcsError Missing(HttpContext http, string bucket, string name, string permission) => server.Tokens.Has(http, "objects.list")
         ? new(404, "notFound", $"No such object: {bucket}/{name}")
-        : new(403, "forbidden", $"The caller does not have storage.{permission} access to the Google Cloud Storage object. Permission 'storage.objects.list' denied on resource (or it may not exist).");
+        : new(
+            403, "forbidden", $"The caller does not have storage.{permission} access to the Google Cloud Storage object. Permission 'storage.objects.list' denied on resource (or it may not exist).");
 
     private GcsAnswer Media(HttpContext http, GcsObject found, GcsFault fault)
     {
@@ -411,8 +412,10 @@ internal static class GcsFields
 {
     private static readonly string[] Known =
     [
-        "kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "contentType", "storageClass", "size", "softDeleteTime", "md5Hash", "crc32c", "etag", "contentEncoding",
-        "contentDisposition", "contentLanguage", "cacheControl", "timeCreated", "updated", "timeDeleted", "timeStorageClassUpdated", "timeFinalized", "customTime", "metadata", "acl", "owner", "componentCount",
+        "kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "contentType", "storageClass", "size",
+        "softDeleteTime", "md5Hash", "crc32c", "etag", "contentEncoding",
+        "contentDisposition", "contentLanguage", "cacheControl", "timeCreated", "updated", "timeDeleted", "timeStorageClassUpdated", "timeFinalized", "customTime",
+        "metadata", "acl", "owner", "componentCount",
         "kmsKeyName", "items", "prefixes", "nextPageToken",
     ];
 

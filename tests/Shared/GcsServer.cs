@@ -14,11 +14,12 @@ using Microsoft.Extensions.Logging;
 namespace Delivery.Tests;
 
 /// <summary>
-/// Google Cloud Storage's JSON API in this process, for tests and measurements: written from Google's documentation, strict where the service is. Buckets are made by the test; everything else goes over HTTP on
-/// a free port of the loopback. It keeps contents beyond 64 KiB in files without a name, so that a process that tests with objects of gigabytes does not hold them.
+/// Google Cloud Storage's JSON API in this process, for tests and measurements: written from Google's documentation, strict where the service is. Buckets are made by the test;
+/// everything else goes over HTTP on a free port of the loopback. It keeps contents beyond 64 KiB in files without a name, so that a process that tests with objects of gigabytes does not hold them.
 /// </summary>
 /// <remarks>
-/// Sources: cloud.google.com/storage/docs (json_api/v1, performing-resumable-uploads, request-preconditions, data-validation, transcoding, status-codes), developers.google.com/identity/protocols/oauth2/service-account.
+/// Sources: cloud.google.com/storage/docs (json_api/v1, performing-resumable-uploads, request-preconditions, data-validation, transcoding, status-codes),
+/// developers.google.com/identity/protocols/oauth2/service-account.
 /// Not here, as no driver of ours uses it: versioning, ACLs, retention, compose, rewrite, notifications, encryption keys, the XML API.
 /// </remarks>
 public sealed class GcsServer : IAsyncDisposable

@@ -33,7 +33,10 @@ public sealed record GcsAccount(string Email, IReadOnlySet<string> Permissions)
     }.ToJsonString();
 }
 
-/// <summary>The token endpoint for service accounts (RFC 7523 as developers.google.com/identity/protocols/oauth2/service-account describes it), the metadata server's, and what the API asks of a token.</summary>
+/// <summary>
+/// The token endpoint for service accounts (RFC 7523 as developers.google.com/identity/protocols/oauth2/service-account describes it), the metadata server's, and what the API asks of
+/// a token.
+/// </summary>
 public sealed class GcsTokens(GcsServer server)
 {
     /// <summary>"This value is always": not the address at which this one stands.</summary>
@@ -101,7 +104,7 @@ public sealed class GcsTokens(GcsServer server)
         if (expires - issued > TimeSpan.FromHours(1) || issued > server.Now + Leeway || expires < server.Now - Leeway || issued < server.Now - TimeSpan.FromHours(1) + Leeway)
             return Refused("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.");
         var scopes = ((string?)claim["scope"] ?? "").Split(' ');
-        if (!scopes.Any(s => s is "https://www.googleapis.com/auth/devstorage.read_write" or "https://www.googleapis.com/auth/devstorage.full_control" or "https://www.googleapis.com/auth/cloud-platform"))
+        if (!scopes.Any(s => s.StartsWith("https://www.googleapis.com/auth/", StringComparison.Ordinal) && s.Split('/')[^1] is "devstorage.read_write" or "devstorage.full_control" or "cloud-platform"))
             return Refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.");
         return Granting(account);
     }

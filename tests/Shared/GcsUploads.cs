@@ -92,7 +92,8 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
 
     private async Task<GcsAnswer> MultipartAsync(HttpContext http, GcsBucket bucket, GcsFault fault)
     {
-        if (!MediaTypeHeaderValue.TryParse(http.Request.ContentType, out var type) || type.MediaType != "multipart/related" || HeaderUtilities.RemoveQuotes(type.Boundary) is not { Length: > 0 } boundary)
+        if (!MediaTypeHeaderValue.TryParse(http.Request.ContentType, out var type) || type.MediaType != "multipart/related"
+            || HeaderUtilities.RemoveQuotes(type.Boundary) is not { Length: > 0 } boundary)
             throw new GcsError(400, "badContent", "A multipart upload needs a Content-Type of multipart/related with a boundary.");
         var reader = new MultipartReader(boundary.Value!, http.Request.Body) { BodyLengthLimit = null };
         var first = await PartAsync(reader, http.RequestAborted);
@@ -197,7 +198,13 @@ internal sealed class GcsUploads(GcsServer server) : IDisposable
         if (last is { } end && http.Request.ContentLength is { } length && length != end - first + 1)
             throw new GcsError(400, "invalid", $"The Content-Length {length} is not what the Content-Range says: {header}");
         if (!isFinal && last is { } stop && (stop - first + 1) % QuantumBytes != 0)
-            throw new GcsError(400, "invalid", $"Invalid request.  The number of bytes uploaded is required to be equal or greater than 262144, except for the final request (it's recommended to be the exact multiple of 262144).  The received request contained {stop - first + 1} bytes, which does not meet this requirement.");
+        {
+            throw new GcsError(
+                400,
+                "invalid",
+                "Invalid request.  The number of bytes uploaded is required to be equal or greater than 262144, except for the final request (it's recommended to be the exact multiple of 262144).  "
+                    + $"The received request contained {stop - first + 1} bytes, which does not meet this requirement.");
+        }
 
         var skipped = content.Length - first.Value;
         var stopsAt = fault.PersistsOnly is { } only ? Math.Max(0, only - skipped) : long.MaxValue;

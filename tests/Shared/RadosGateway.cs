@@ -130,7 +130,7 @@ public sealed class RadosGateway : IAsyncDisposable
             return;
         _errors.Enqueue(line);
         while (_errors.Count > 40)
-            _errors.TryDequeue(out var _);
+            _errors.TryDequeue(out _);
     }
 
     /// <summary>Ports for one instance. Whoever holds the last one of a block has the block.</summary>

@@ -17,6 +17,9 @@ internal sealed record UpFile
 
     public required string Origin { get; init; }
 
+    /// <summary>Where the origin's metrics are.</summary>
+    public string? OriginAdmin { get; init; }
+
     public required string ApiKey { get; init; }
 
     public required string KeyRing { get; init; }

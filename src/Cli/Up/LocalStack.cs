@@ -51,7 +51,13 @@ internal sealed class LocalStack : IAsyncDisposable
             var edge = await EdgeNode.StartAsync(
                 new EdgeOptions
                 {
-                    Host = "127.0.0.1", Port = edgePort, AdminPort = NextPort(edgePort), KeyRingPath = data.KeyRing, CacheFolder = data.Cache, DiskTierBytes = CacheBytes, Upstreams = upstreams,
+                    Host = "127.0.0.1",
+                    Port = edgePort,
+                    AdminPort = NextPort(edgePort),
+                    KeyRingPath = data.KeyRing,
+                    CacheFolder = data.Cache,
+                    DiskTierBytes = CacheBytes,
+                    Upstreams = upstreams,
                 },
                 null, log, TimeProvider.System, cancellationToken);
             nodes.Add(edge);
@@ -78,6 +84,7 @@ internal sealed class LocalStack : IAsyncDisposable
                 Edge = Base(edge.Address),
                 EdgeAdmin = Base(edge.AdminAddress),
                 Origin = Base(origin.Address),
+                OriginAdmin = Base(origin.AdminAddress),
                 ApiKey = secret,
                 KeyRing = data.KeyRing,
             };

@@ -85,7 +85,8 @@ internal sealed class GcsClient : IDisposable
         }
 
         endpoint ??= DefaultEndpoint;
-        if (!Uri.TryCreate(endpoint, UriKind.Absolute, out var address) || address.Scheme is not ("http" or "https") || address.UserInfo.Length + address.Query.Length + address.Fragment.Length > 0)
+        if (!Uri.TryCreate(endpoint, UriKind.Absolute, out var address) || address.Scheme is not ("http" or "https")
+            || address.UserInfo.Length + address.Query.Length + address.Fragment.Length > 0)
             throw new StoreException(StoreError.Misconfigured, $"The endpoint '{endpoint}' of '{url}' is no http or https address.");
         if (address.Scheme == "http" && !address.IsLoopback && credentials != GcsCredentials.NoneName)
             throw new StoreException(StoreError.Misconfigured, $"The endpoint '{endpoint}' of '{url}' would get tokens over a connection that others can read: https, or credentials=none.");
@@ -156,7 +157,7 @@ internal sealed class GcsClient : IDisposable
             message.Headers.AcceptEncoding.Add(new("gzip"));
         if (request.Crc32C is { } crc)
             message.Headers.Add("x-goog-hash", $"crc32c={GcsObject.FormatCrc32C(crc)}");
-        // An empty body is a body: HttpClient sends what has none again by itself when a connection breaks, and a DELETE must not be sent twice without us knowing.
+        // An empty body is a body: HttpClient sends what has none again by itself when a connection ends before an answer, and a DELETE must not be sent twice without us knowing.
         if (request.Method != HttpMethod.Get)
             message.Content = new TimedBody(request, timer, _options);
         try
@@ -280,7 +281,8 @@ internal sealed class GcsAnswer(HttpResponseMessage message, string action, Time
         var (bytes, isWhole) = await ReadAsync(maxBytes, cancellationToken);
         try
         {
-            return isWhole ? JsonDocument.Parse(bytes) : throw new StoreException(StoreError.Misconfigured, $"Could not {action}: the answer is longer than the {maxBytes} bytes that it may have.");
+            return isWhole ? JsonDocument.Parse(bytes)
+                : throw new StoreException(StoreError.Misconfigured, $"Could not {action}: the answer is longer than the {maxBytes} bytes that it may have.");
         }
         catch (JsonException e)
         {
@@ -338,8 +340,8 @@ internal sealed record GcsRefusal(HttpStatusCode Status, string? Reason, string 
                 using var json = JsonDocument.Parse(body);
                 if (json.RootElement.TryGetProperty("error", out var error) && error.ValueKind == JsonValueKind.Object)
                 {
-                    var reason = error.TryGetProperty("errors", out var errors) && errors is { ValueKind: JsonValueKind.Array } && errors.GetArrayLength() > 0 && errors[0].TryGetProperty("reason", out var first)
-                        ? first.GetString() : null;
+                    var errors = error.TryGetProperty("errors", out var list) && list is { ValueKind: JsonValueKind.Array } ? list.GetArrayLength() : 0;
+                    var reason = errors > 0 && list[0].TryGetProperty("reason", out var first) ? first.GetString() : null;
                     return new(status, reason, Shorten(error.TryGetProperty("message", out var message) && message.ValueKind == JsonValueKind.String ? message.GetString()! : body));
                 }
             }
@@ -380,7 +382,8 @@ internal sealed record GcsRefusal(HttpStatusCode Status, string? Reason, string 
             (408 or 409 or 410 or 429 or >= 500, _) => StoreError.Unavailable,
             _ => StoreError.Misconfigured,
         };
-        return code == 404 ? NoBucket(url) : new(error, $"Could not {request.Action} in '{url.Bucket}': Cloud Storage says {code.ToString(CultureInfo.InvariantCulture)}{(Reason is null ? "" : $" {Reason}")}: {Message}");
+        return code == 404 ? NoBucket(url)
+            : new(error, $"Could not {request.Action} in '{url.Bucket}': Cloud Storage says {code.ToString(CultureInfo.InvariantCulture)}{(Reason is null ? "" : $" {Reason}")}: {Message}");
     }
 
     private static string Shorten(string text)

@@ -10,8 +10,9 @@ namespace Delivery.ObjectStore.Gcs;
 /// Who we are for Google, by <c>Google.Apis.Auth</c>: it reads key files, asks for tokens, keeps them, and asks anew before they end. Nothing here asks for a token per request.
 /// </summary>
 /// <remarks>
-/// The order of the application's default credentials (<c>GOOGLE_APPLICATION_CREDENTIALS</c>, gcloud's file, the machine's service account) is walked here and not by <c>GetApplicationDefaultAsync</c>, because that
-/// keeps its first answer for the life of the process, also when it was a failure: a node that starts while the metadata server is away would have no credentials until it is started again.
+/// The order of the application's default credentials (<c>GOOGLE_APPLICATION_CREDENTIALS</c>, gcloud's file, the machine's service account) is walked here and not by
+/// <c>GetApplicationDefaultAsync</c>, because that keeps its first answer for the life of the process, also when it was a failure: a node that starts while the metadata
+/// server is away would have no credentials until it is started again.
 /// </remarks>
 internal sealed class GcsCredentials : IDisposable
 {
@@ -30,7 +31,8 @@ internal sealed class GcsCredentials : IDisposable
     private readonly SemaphoreSlim _alone = new(1);
     private GoogleCredential? _credential;
 
-    private GcsCredentials(Func<CancellationToken, ValueTask<GoogleCredential>>? find, GoogleCredential? credential, TimeSpan timeout) => (_find, _credential, _timeout) = (find, credential, timeout);
+    private GcsCredentials(Func<CancellationToken, ValueTask<GoogleCredential>>? find, GoogleCredential? credential, TimeSpan timeout) =>
+        (_find, _credential, _timeout) = (find, credential, timeout);
 
     /// <param name="option">A key file's path, <see cref="NoneName"/>, or null for the default, which is looked for at the first call.</param>
     /// <param name="options">Their connect and first-byte time-outs together bound the wait for a token.</param>
@@ -86,7 +88,10 @@ internal sealed class GcsCredentials : IDisposable
 
     /// <summary>Bounds it, and says whose fault a failure is.</summary>
     private async ValueTask<AccessTokenWithHeaders> GuardAsync(
-        Func<CancellationToken, ValueTask<GoogleCredential>> find, string action, Func<GoogleCredential, CancellationToken, Task<AccessTokenWithHeaders>> work, CancellationToken cancellationToken)
+        Func<CancellationToken, ValueTask<GoogleCredential>> find,
+        string action,
+        Func<GoogleCredential, CancellationToken, Task<AccessTokenWithHeaders>> work,
+        CancellationToken cancellationToken)
     {
         using var bound = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         bound.CancelAfter(_timeout);
@@ -116,7 +121,8 @@ internal sealed class GcsCredentials : IDisposable
                 : error == "invalid_grant" && description?.Contains("reasonable timeframe", StringComparison.OrdinalIgnoreCase) == true ? StoreError.ClockSkewed
                 : StoreError.Denied;
             throw new StoreException(
-                kind, $"Could not {action}: Google gives no token ({(e.StatusCode is { } status ? (int)status : 0)} {error}: {description}){(kind == StoreError.ClockSkewed ? "; set this machine's clock" : "")}.");
+                kind,
+                $"Could not {action}: Google gives no token ({(e.StatusCode is { } status ? (int)status : 0)} {error}: {description}){(kind == StoreError.ClockSkewed ? "; set this machine's clock" : "")}.");
         }
         catch (Exception e) when (e is HttpRequestException or IOException or TimeoutException or InvalidOperationException)
         {
@@ -143,7 +149,8 @@ internal sealed class GcsCredentials : IDisposable
         if (Environment.GetEnvironmentVariable(MetadataHostVariable) is not { Length: > 0 } && !await ComputeCredential.IsRunningOnComputeEngine().WaitAsync(cancellationToken))
         {
             throw new StoreException(
-                StoreError.Denied, $"There are no credentials for Google Cloud: {FileVariable} is not set, gcloud has left none in '{known}', and this is no machine of Google's. The option credentials of the store's URL names a file.");
+                StoreError.Denied,
+                $"There are no credentials for Google Cloud: {FileVariable} is not set, gcloud has left none in '{known}', and this is no machine of Google's. The option credentials of the store's URL names a file.");
         }
 
         return GoogleCredential.FromComputeCredential(new ComputeCredential()).CreateScoped(Scope);

@@ -10,8 +10,8 @@ using Polly;
 namespace Delivery.ObjectStore.Gcs;
 
 /// <summary>
-/// The Google Cloud Storage driver, by the JSON API (docs/adr/0005). Object <c>k</c> of a store <c>gs://bucket/prefix</c> is <c>prefix/k</c>; its version is its generation; its SHA-256, where it was known before
-/// the upload, and an id of the write are custom metadata.
+/// The Google Cloud Storage driver, by the JSON API (docs/adr/0005). Object <c>k</c> of a store <c>gs://bucket/prefix</c> is <c>prefix/k</c>; its version is its generation; its
+/// SHA-256, where it was known before the upload, and an id of the write are custom metadata.
 /// </summary>
 /// <remarks>
 /// <code>
@@ -122,7 +122,8 @@ public sealed class GcsStore : IObjectStore
             if (made.Size != reader.Length || made.Crc32C != reader.Crc32C)
             {
                 await _client.RemoveQuietlyAsync($"{_bucketPath}/{Uri.EscapeDataString(name)}?ifGenerationMatch={made.Generation}");
-                throw new StoreException(StoreError.Corrupt, $"Cloud Storage made other bytes of '{key}' than it was sent ({made.Size} instead of {reader.Length}, or another CRC32C); they were deleted.");
+                throw new StoreException(
+                    StoreError.Corrupt, $"Cloud Storage made other bytes of '{key}' than it was sent ({made.Size} instead of {reader.Length}, or another CRC32C); they were deleted.");
             }
 
             return made.Info(key);
@@ -196,7 +197,11 @@ public sealed class GcsStore : IObjectStore
     /// <summary>One request: the headers of a media answer tell all but the SHA-256, which is custom metadata.</summary>
     private async ValueTask<ObjectRead?> OpenOnceAsync(ObjectKey key, string name, ObjectRange? range, bool asStored, CancellationToken cancellationToken)
     {
-        var request = new GcsRequest(HttpMethod.Get, $"download/{_bucketPath}/{Uri.EscapeDataString(name)}?alt=media", $"read '{key}'") { Passing = [HttpStatusCode.NotFound], AcceptsGzip = asStored };
+        var request = new GcsRequest(HttpMethod.Get, $"download/{_bucketPath}/{Uri.EscapeDataString(name)}?alt=media", $"read '{key}'")
+        {
+            Passing = [HttpStatusCode.NotFound],
+            AcceptsGzip = asStored,
+        };
         if (range is { } wanted)
             request.Range = (wanted.Offset, wanted.Length > long.MaxValue - wanted.Offset ? null : wanted.Offset + wanted.Length - 1);
         var answer = await _client.SendAsync(request, cancellationToken);
@@ -224,7 +229,9 @@ public sealed class GcsStore : IObjectStore
             if (answer.Status == HttpStatusCode.OK ? length != info.Length : answer.PartOffset != offset || answer.PartEnd != offset + length)
                 throw new StoreException(StoreError.Corrupt, $"Cloud Storage gave another part of '{key}' than the {length} bytes from {offset} of {info.Length} that were asked.");
             var body = await answer.BodyAsync(cancellationToken);
-            return new ObjectRead(info, offset, length, new RemoteContent(length == info.Length && crc is { } whole ? new Crc32CStream(body, key, length, whole) : body, answer, key, length, _client.IdleTimeout));
+            if (length == info.Length && crc is { } whole)
+                body = new Crc32CStream(body, key, length, whole);
+            return new ObjectRead(info, offset, length, new RemoteContent(body, answer, key, length, _client.IdleTimeout));
         }
         catch
         {
@@ -236,13 +243,15 @@ public sealed class GcsStore : IObjectStore
     /// <summary>The generation, length and times of a media answer. Google's test bench leaves some headers out; then the metadata of that generation is asked for.</summary>
     private async ValueTask<(ObjectInfo Info, uint? Crc32C)> DescribeAsync(ObjectKey key, string name, GcsAnswer answer, CancellationToken cancellationToken)
     {
-        var generation = answer.Header("x-goog-generation") ?? throw new StoreException(StoreError.Misconfigured, $"What answers at {_client.Endpoint} does not do so as Cloud Storage does: no x-goog-generation.");
+        var generation = answer.Header("x-goog-generation")
+            ?? throw new StoreException(StoreError.Misconfigured, $"What answers at {_client.Endpoint} does not do so as Cloud Storage does: no x-goog-generation.");
         var length = answer.Status == HttpStatusCode.PartialContent ? answer.PartTotal
             : long.TryParse(answer.Header("x-goog-stored-content-length"), NumberStyles.None, CultureInfo.InvariantCulture, out var stored) ? stored : answer.Length;
         if (length is { } known && answer.LastModified is { } modified)
             return (new ObjectInfo(key, known, generation, answer.ContentType, null, modified), answer.Crc32C);
         using var metadata = await _client.SendAsync(
-            new(HttpMethod.Get, $"{_bucketPath}/{Uri.EscapeDataString(name)}?generation={generation}&fields={Fields}", $"look up '{key}'") { Passing = [HttpStatusCode.NotFound] }, cancellationToken);
+            new(HttpMethod.Get, $"{_bucketPath}/{Uri.EscapeDataString(name)}?generation={generation}&fields={Fields}", $"look up '{key}'") { Passing = [HttpStatusCode.NotFound] },
+            cancellationToken);
         if (metadata.Status == HttpStatusCode.NotFound)
             throw new StoreException(StoreError.Unavailable, $"'{key}' was replaced while it was opened.");
         var found = await GcsObject.ReadAsync(metadata, cancellationToken);
@@ -270,8 +279,8 @@ public sealed class GcsStore : IObjectStore
     }
 
     /// <summary>
-    /// What 404 means: an object that is absent is a value, a bucket that is missing is the operator's mistake. Google says both alike, so the bucket is asked once, by the right that reading needs anyway
-    /// (<c>storage.buckets.get</c> is often withheld). A bucket that is deleted afterwards is known by its message, which is no contract.
+    /// What 404 means: an object that is absent is a value, a bucket that is missing is the operator's mistake. Google says both alike, so the bucket is asked once, by the right
+    /// that reading needs anyway (<c>storage.buckets.get</c> is often withheld). A bucket that is deleted afterwards is known by its message, which is no contract.
     /// </summary>
     private async ValueTask DemandBucketAsync(GcsRefusal refusal, CancellationToken cancellationToken)
     {
@@ -334,11 +343,13 @@ internal sealed record GcsObject(string Name, string Generation, long Size, stri
             Text(json, "contentType") ?? "application/octet-stream",
             Text(json, "crc32c") is { } crc ? ParseCrc32C(crc) : null,
             // Whole seconds, as a media answer has no more, and an object must look the same however it is looked at.
-            DateTimeOffset.TryParse(Text(json, "timeCreated"), CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var created) ? WholeSeconds(created) : throw Strange("timeCreated"),
+            DateTimeOffset.TryParse(Text(json, "timeCreated"), CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var created) ? WholeSeconds(created)
+                : throw Strange("timeCreated"),
             Text(metadata, Sha256Key) is { Length: 64 } sha && sha.All(char.IsAsciiHexDigitLower) ? sha : null,
             Text(metadata, WriteIdKey));
 
-        static string? Text(JsonElement json, string name) => json.ValueKind == JsonValueKind.Object && json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+        static string? Text(JsonElement json, string name) =>
+            json.ValueKind == JsonValueKind.Object && json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
 
         static StoreException Strange(string what) => new(StoreError.Misconfigured, $"What answers at the endpoint does not do so as Cloud Storage does: an object without {what}.");
     }

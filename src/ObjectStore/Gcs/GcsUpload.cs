@@ -9,8 +9,8 @@ namespace Delivery.ObjectStore.Gcs;
 
 /// <summary>One write on its way: as one request, or as a session of chunks.</summary>
 /// <remarks>
-/// Whether a request whose answer was lost has made the object is found out by the id that each write puts into the custom metadata: a write is never done twice because its answer was lost, and a condition that
-/// fails because the write itself has changed the object is not told as one that failed.
+/// Whether a request whose answer was lost has made the object is found out by the id that each write puts into the custom metadata: a write is never done twice because its
+/// answer was lost, and a condition that fails because the write itself has changed the object is not told as one that failed.
 /// </remarks>
 internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, StoreUrl url, ObjectKey key, string name, ObjectWrite write)
 {
@@ -58,7 +58,8 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
             cancellationToken);
         return made ?? throw new StoreException(
             StoreError.Unavailable,
-            $"Could not {_action} in '{url.Bucket}': an answer was lost, and the object is not as the precondition demands any more; whether it was so when this write came is not known.", refused);
+            $"Could not {_action} in '{url.Bucket}': an answer was lost, and the object is not as the precondition demands any more; whether it was so when this write came is not known.",
+            refused);
     }
 
     /// <summary>A content of more than one chunk: <paramref name="buffer"/> holds the first, and then each in turn, and nothing else is held.</summary>
@@ -110,7 +111,8 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
     }
 
     /// <summary>
-    /// Sends a chunk until some of it is persisted: the object when it was the last, else how far the service has got. After a broken connection the session is asked what it has (docs/performing-resumable-uploads#status-check).
+    /// Sends a chunk until some of it is persisted: the object when it was the last, else how far the service has got. After a broken connection the session is asked what it has
+    /// (docs/performing-resumable-uploads#status-check).
     /// </summary>
     private async ValueTask<(GcsObject? Made, long Persisted)> SendChunkAsync(string session, Chunk chunk, CancellationToken cancellationToken)
     {
@@ -161,7 +163,8 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
         var persisted = answer.Header("Range") is { } range && range.StartsWith("bytes=0-", StringComparison.Ordinal)
             && long.TryParse(range["bytes=0-".Length..], NumberStyles.None, CultureInfo.InvariantCulture, out var last) ? last + 1 : 0;
         return persisted >= chunk.Offset && persisted <= chunk.Offset + chunk.Bytes.Length ? (null, persisted)
-            : throw new StoreException(StoreError.Corrupt, $"Could not {_action} in '{url.Bucket}': Cloud Storage says that it has {persisted} bytes, after {chunk.Offset} and of {chunk.Offset + chunk.Bytes.Length}.");
+            : throw new StoreException(
+                StoreError.Corrupt, $"Could not {_action} in '{url.Bucket}': Cloud Storage says that it has {persisted} bytes, after {chunk.Offset} and of {chunk.Offset + chunk.Bytes.Length}.");
     }
 
     /// <summary>The version that this write has made, if it stands.</summary>
@@ -169,7 +172,10 @@ internal sealed class GcsUpload(GcsClient client, ResiliencePipeline retry, Stor
     {
         // Who may create and not read is refused: then it is not known.
         using var answer = await client.SendAsync(
-            new(HttpMethod.Get, $"storage/v1/b/{url.Bucket}/o/{Uri.EscapeDataString(name)}?fields={GcsStore.Fields}", $"look up '{key}'") { Passing = [HttpStatusCode.NotFound, HttpStatusCode.Forbidden] },
+            new(HttpMethod.Get, $"storage/v1/b/{url.Bucket}/o/{Uri.EscapeDataString(name)}?fields={GcsStore.Fields}", $"look up '{key}'")
+            {
+                Passing = [HttpStatusCode.NotFound, HttpStatusCode.Forbidden],
+            },
             cancellationToken);
         if (!answer.IsSuccess)
             return null;

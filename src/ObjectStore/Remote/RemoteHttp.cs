@@ -12,9 +12,12 @@ internal static class RemoteHttp
     private static readonly TimeSpan IdleConnectionLifetime = TimeSpan.FromSeconds(50);
 
     /// <summary>Time-outs of calls are the drivers' (<see cref="CallTimer"/>), so the client has none.</summary>
-    public static HttpClient Client(StoreClientOptions options) => new(Handler(options)) { Timeout = Timeout.InfiniteTimeSpan };
+    public static HttpClient Client(StoreClientOptions options) => Client(Handler(options));
 
-    private static SocketsHttpHandler Handler(StoreClientOptions options) => new()
+    /// <summary>With something between the client and <see cref="Handler"/>.</summary>
+    public static HttpClient Client(HttpMessageHandler handler) => new(handler) { Timeout = Timeout.InfiniteTimeSpan };
+
+    public static SocketsHttpHandler Handler(StoreClientOptions options) => new()
     {
         ConnectTimeout = options.ConnectTimeout,
         MaxConnectionsPerServer = options.MaxConnections,

@@ -45,7 +45,7 @@ public sealed class S3Store : IObjectStore
     private S3Store(StoreUrl url, S3Options s3, StoreClientOptions options)
     {
         (_url, _s3, _options, _retry) = (url, s3, options, StoreRetry.Of(options));
-        _http = RemoteHttp.Client(options);
+        _http = RemoteHttp.Client(new LeaveForLargeBodies(RemoteHttp.Handler(options)));
         try
         {
             _client = s3.Client(_http);
@@ -77,7 +77,7 @@ public sealed class S3Store : IObjectStore
         cancellationToken.ThrowIfCancellationRequested();
         if (Encoding.UTF8.GetByteCount(_url.Prefix) + Encoding.UTF8.GetByteCount(key.Value) > MaxKeyUtf8Bytes)
             throw new StoreException(StoreError.KeyRefused, $"'{key}' and the store's prefix are longer than the {MaxKeyUtf8Bytes} bytes that S3 allows.");
-        if (!MediaTypeHeaderValue.TryParse(write.ContentType, out var _))
+        if (!MediaTypeHeaderValue.TryParse(write.ContentType, out _))
             throw new ArgumentException($"'{write.ContentType}' is not a media type, which S3's client insists on.", nameof(write));
 
         using var reader = new ContentReader(key, content, write);
@@ -184,38 +184,44 @@ public sealed class S3Store : IObjectStore
             }
         }, cancellationToken);
 
+    /// <summary>
+    /// One GET, always with a range: of an answer to one without, the SDK checks the MD5 that it takes the ETag for, at the cost of an MD5, when the stream is disposed, and failing where a server's ETag is something else.
+    /// </summary>
     private async Task<ObjectRead?> GetAsync(ObjectKey key, ObjectRange? range, CancellationToken cancellationToken) =>
         await CallAsync<ObjectRead?>($"read '{key}' from {_url.Bucket}", async timer =>
         {
-            var request = new GetObjectRequest { BucketName = _url.Bucket, Key = NameOf(key) };
-            if (range is { } asked)
-                request.ByteRange = new ByteRange(asked.Length > long.MaxValue - asked.Offset ? $"bytes={asked.Offset}-" : $"bytes={asked.Offset}-{asked.Offset + asked.Length - 1}");
+            var (first, length) = range is { } asked ? (asked.Offset, asked.Length) : (0, long.MaxValue);
+            var wanted = length >= long.MaxValue - first ? $"bytes={first}-" : $"bytes={first}-{first + length - 1}";
             GetObjectResponse answer;
             try
             {
-                answer = await _client.GetObjectAsync(request, timer.Token);
+                answer = await _client.GetObjectAsync(new GetObjectRequest { BucketName = _url.Bucket, Key = NameOf(key), ByteRange = new ByteRange(wanted) }, timer.Token);
             }
             catch (AmazonS3Exception e) when (e.ErrorCode == "NoSuchKey")
             {
                 _bucketSeen = true;
                 return null;
             }
+            catch (AmazonS3Exception e) when (e.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable && range is null)
+            {
+                // An empty object has no first byte.
+                return await HeadAsync(key, cancellationToken) switch
+                {
+                    null => null,
+                    { Info.Length: 0 } standing => new ObjectRead(standing.Info, 0, 0, Stream.Null),
+                    _ => throw new StoreException(StoreError.Unavailable, $"'{key}' changed while it was opened.", e),
+                };
+            }
 
             _bucketSeen = true;
-            var (offset, total) = (0L, answer.ContentLength);
-            if (range is not null)
+            if (!ContentRangeHeaderValue.TryParse(answer.ContentRange, out var given) || given is not { From: { } from, Length: { } total } || from != first)
             {
-                if (!ContentRangeHeaderValue.TryParse(answer.ContentRange, out var given) || given is not { From: { } from, Length: { } length } || from != range.Value.Offset)
-                {
-                    answer.Dispose();
-                    throw new StoreException(StoreError.Corrupt, $"The store gave the range '{answer.ContentRange}' of '{key}' where {request.ByteRange.FormattedByteRange} was asked for.");
-                }
-
-                (offset, total) = (from, length);
+                answer.Dispose();
+                throw new StoreException(StoreError.Corrupt, $"The store gave the range '{answer.ContentRange}' of '{key}' where {wanted} was asked for.");
             }
 
             var info = Info(key, total, answer.ETag, answer.Headers, answer.Metadata, answer.LastModified);
-            return new ObjectRead(info, offset, answer.ContentLength, new RemoteContent(answer.ResponseStream, answer, key, answer.ContentLength, _options.IdleTimeout));
+            return new ObjectRead(info, from, answer.ContentLength, new RemoteContent(answer.ResponseStream, answer, key, answer.ContentLength, _options.IdleTimeout));
         }, cancellationToken);
 
     /// <summary>One PUT of a part in memory, or of that and the rest of the content. Gives the version.</summary>
@@ -265,7 +271,9 @@ public sealed class S3Store : IObjectStore
                 }
                 catch (StoreException e) when (e.CanRetry && !S3Errors.WasRefused(e))
                 {
-                    lost = e;
+                    // The one that says least is the one to remember.
+                    if (lost is null || S3Errors.LostRace(lost))
+                        lost = e;
                     throw;
                 }
             }, cancellationToken);
@@ -351,7 +359,7 @@ public sealed class S3Store : IObjectStore
             {
                 // The memory is the part's until it has come to its end.
                 await stop.CancelAsync();
-                await sending.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+                await ((Task)sending).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 throw;
             }
 

@@ -31,7 +31,7 @@ public sealed class StoreCheckTests : IDisposable
         Assert.Equal((ExitCode.Ok, ""), (code, errors));
         var lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         var checks = lines[..^1].Select(line => JsonSerializer.Deserialize(line, CliJson.Default.CheckLine)!).ToList();
-        Assert.Equal(21, checks.Count);
+        Assert.Equal(22, checks.Count);
         Assert.All(checks, check => Assert.Equal("ok", check.Outcome));
         Assert.All(checks.Where(check => check.Check.EndsWith("latency", StringComparison.Ordinal)), check => Assert.True(check.P50Ms > 0 && check.P95Ms >= check.P50Ms));
         Assert.True(JsonSerializer.Deserialize(lines[^1], CliJson.Default.CheckEnd) is { Ok: true, Failed: 0 });

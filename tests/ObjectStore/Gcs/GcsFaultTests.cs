@@ -1,3 +1,6 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
 using Delivery.Tests;
 using Microsoft.AspNetCore.Http;
 
@@ -92,7 +95,9 @@ public sealed class GcsFaultTests : IAsyncLifetime
         Assert.Equal(written, await _store.FindAsync(Song, Token));
         Assert.Equal(content, (await _store.GetAsync(Song))!.Value.Bytes);
         // The bytes went once, and the session was asked, or the object looked up.
-        Assert.Equal(length < Quantum ? 1 : 5, _bench.Server.Requests.Count(r => r.Contains(length < Quantum ? "uploadType=multipart" : "PUT ", StringComparison.Ordinal)) - (earlier is null || length > Quantum ? 0 : 1));
+        var (isSmall, sent) = (length < Quantum, length < Quantum ? "uploadType=multipart" : "PUT ");
+        var earlierOnes = isSmall && earlier is not null ? 1 : 0;
+        Assert.Equal(isSmall ? 1 : 5, _bench.Server.Requests.Count(r => r.Contains(sent, StringComparison.Ordinal)) - earlierOnes);
         Assert.Equal(0, _bench.Server.PendingUploads);
     }
 
@@ -219,6 +224,45 @@ public sealed class GcsFaultTests : IAsyncLifetime
         _bench.Server.Inject(new() { When = r => r.Method == "DELETE", LosesAnswer = true });
         Assert.True(await _store.DeleteAsync(Song, Token));
         Assert.False(await _store.DeleteAsync(Song, Token));
+    }
+
+    /// <summary>HttpClient sends what has no body again by itself when a connection ends in good order before an answer; the second answer would then be that there is no object.</summary>
+    [Fact]
+    public async Task DeleteWhoseConnectionEnds_IsNotSentAgainUnseen()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var deletes = 0;
+        var serving = Task.Run(async () =>
+        {
+            while (true)
+            {
+                using var client = await listener.AcceptTcpClientAsync(Token);
+                using var reader = new StreamReader(client.GetStream(), Encoding.ASCII, leaveOpen: true);
+                while (await reader.ReadLineAsync(Token) is { } request)
+                {
+                    while (await reader.ReadLineAsync(Token) is { Length: > 0 })
+                    {
+                    }
+
+                    if (request.StartsWith("DELETE", StringComparison.Ordinal) && ++deletes == 1)
+                        break;
+                    var answer = request.StartsWith("DELETE", StringComparison.Ordinal) ? "404 Not Found" : "200 OK";
+                    await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes($"HTTP/1.1 {answer}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"), Token);
+                }
+
+                client.Client.Shutdown(SocketShutdown.Both);
+            }
+        });
+        using (var store = _bench.Open(Quick, new Uri($"http://{listener.LocalEndpoint}"), credentials: "none"))
+        {
+            Assert.Empty(await store.EntriesAsync());
+            Assert.True(await store.DeleteAsync(Song, Token));
+        }
+
+        Assert.Equal(2, deletes);
+        listener.Stop();
+        await Assert.ThrowsAnyAsync<Exception>(() => serving);
     }
 
     [Theory]

@@ -94,7 +94,9 @@ public sealed class GcsServerTests : IAsyncLifetime
             ["name"] = "a/b", ["contentType"] = "audio/flac", ["metadata"] = new JsonObject { ["sha256"] = "x" }, ["crc32c"] = Crc(content), ["md5Hash"] = "Uonfc331cyb83SJZevsfrA==",
         };
         var made = await MadeAsync(await _http.PostAsync($"{Upload}?uploadType=multipart", Multipart(resource, content, "audio/flac"), Token));
-        Assert.Equal(("a/b", "3", "audio/flac", "x", Crc(content)), ((string?)made["name"], (string?)made["size"], (string?)made["contentType"], (string?)made["metadata"]!["sha256"], (string?)made["crc32c"]));
+        Assert.Equal(
+            ("a/b", "3", "audio/flac", "x", Crc(content)),
+            ((string?)made["name"], (string?)made["size"], (string?)made["contentType"], (string?)made["metadata"]!["sha256"], (string?)made["crc32c"]));
     }
 
     [Fact]
@@ -227,7 +229,10 @@ public sealed class GcsServerTests : IAsyncLifetime
     [Fact]
     public async Task ResumableUpload_OfAnotherSizeThanDeclared_IsRefused()
     {
-        using var start = new HttpRequestMessage(HttpMethod.Post, $"{Upload}?uploadType=resumable&name=a") { Headers = { { "X-Upload-Content-Length", "20" }, { "X-Upload-Content-Type", "audio/flac" } } };
+        using var start = new HttpRequestMessage(HttpMethod.Post, $"{Upload}?uploadType=resumable&name=a")
+        {
+            Headers = { { "X-Upload-Content-Length", "20" }, { "X-Upload-Content-Type", "audio/flac" } },
+        };
         using var started = await _http.SendAsync(start, Token);
         var session = started.Headers.Location!.OriginalString;
         await RefusedAsync(await PutAsync(session, "bytes 0-9/10", TestContent.Bytes(10, 1)), 400, "invalid");
@@ -248,7 +253,8 @@ public sealed class GcsServerTests : IAsyncLifetime
     public async Task Media_ComesWithItsGenerationHashAndRange(string? range, int status, int offset, int length)
     {
         var content = TestContent.Bytes(1000, 3);
-        var made = await MadeAsync(await _http.PostAsync($"{Upload}?uploadType=multipart", Multipart(new JsonObject { ["name"] = "a", ["metadata"] = new JsonObject { ["mine"] = "x" } }, content), Token));
+        var resource = new JsonObject { ["name"] = "a", ["metadata"] = new JsonObject { ["mine"] = "x" } };
+        var made = await MadeAsync(await _http.PostAsync($"{Upload}?uploadType=multipart", Multipart(resource, content), Token));
         using var request = new HttpRequestMessage(HttpMethod.Get, $"download/{Objects}/a?alt=media");
         if (range is not null)
             request.Headers.TryAddWithoutValidation("Range", range);
@@ -367,7 +373,8 @@ public sealed class GcsServerTests : IAsyncLifetime
         Assert.Equal(0, bench.Server.Tokens.Granted);
 
         static async Task<string> RefusalAsync(
-            GcsBench bench, GcsAccount account, RSA? key = null, TimeSpan skew = default, TimeSpan? lifetime = null, string audience = "https://oauth2.googleapis.com/token", string scope = "https://www.googleapis.com/auth/devstorage.read_write")
+            GcsBench bench, GcsAccount account, RSA? key = null, TimeSpan skew = default, TimeSpan? lifetime = null,
+            string audience = "https://oauth2.googleapis.com/token", string scope = "https://www.googleapis.com/auth/devstorage.read_write")
         {
             using var answer = await AskAsync(bench, account, key, skew, lifetime, audience, scope);
             Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);

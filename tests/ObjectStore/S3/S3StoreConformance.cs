@@ -16,18 +16,17 @@ public sealed class S3StoreConformance : RemoteStoreConformance
 
     protected override IObjectStore OpenAt(Uri address, StoreClientOptions options) => ObjectStores.Open(_bucket.Url(address: address), options);
 
-    protected override async Task<IObjectStore> OpenWronglyAsync(Misuse misuse)
+    protected override Task<IObjectStore> OpenWronglyAsync(Misuse misuse)
     {
         if (misuse == Misuse.SkewedClock)
             AWSConfigs.ManualClockCorrection = TimeSpan.FromHours(-1);
-        await Task.CompletedTask;
-        return ObjectStores.Open(misuse switch
+        return Task.FromResult(ObjectStores.Open(misuse switch
         {
             Misuse.WrongSecret => _bucket.Url("&profile=wrong-secret"),
             Misuse.NoPermission => _bucket.Url("&profile=stranger"),
             Misuse.MissingBucket => StoreUrl.Parse(_bucket.Gateway.Url("no-such-bucket")),
             _ => _bucket.Url(),
-        });
+        }));
     }
 
     protected override Task<int> PendingUploadsAsync() => _bucket.PendingUploadsAsync();
