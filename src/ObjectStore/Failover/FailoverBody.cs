@@ -42,10 +42,10 @@ internal sealed class FailoverBody : ForwardStream
         while (true)
         {
             StoreException failure;
+            var count = 0;
             try
             {
                 _idle.CancelAfter(_options.IdleTimeout);
-                int count;
                 await using (cancellationToken.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), _idle))
                     count = await _read.Content.ReadAsync(buffer, _idle.Token);
                 _idle.CancelAfter(Timeout.InfiniteTimeSpan);
@@ -68,6 +68,12 @@ internal sealed class FailoverBody : ForwardStream
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 failure = StoreReader.AsStoreException(e, _options.IdleTimeout);
+                // A connection that breaks behind the last byte has brought them all.
+                if (_left == 0 && failure.Error != StoreError.Corrupt)
+                {
+                    _visit.End(ReadOutcome.Answered);
+                    return count;
+                }
             }
 
             await TakeOverAsync(failure, cancellationToken);

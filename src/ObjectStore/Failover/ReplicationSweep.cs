@@ -230,7 +230,10 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
 
         if (before is not null && now < before.NextLook)
         {
-            tally.Holds(before.InSyncAsOf);
+            if (before.InSyncAsOf is { } asOf)
+                tally.Holds(asOf);
+            else
+                tally.IsUnsynced(startedAt);
             return before;
         }
 
@@ -256,19 +259,21 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
                 return null;
             }
 
-            var pause = now - startedAt;
-            return new(marker, now, now + (pause < LongestPause ? pause : LongestPause));
+            return new(marker, now, NextLook(startedAt, now));
         }
         catch (StoreException e)
         {
             _metrics.CopyFailed(e.Error);
             tally.IsUnsynced(startedAt);
-            if (Replicator.IsOfTheStore(e))
-                _replicator.Backoff.Failed();
             LogKeyWaits(_log, marker?.Key ?? id, e.Error, e.Message);
+            if (!Replicator.IsOfTheStore(e) && marker is not null)
+                return new(marker, null, NextLook(startedAt, now));
+            _replicator.Backoff.Failed();
             return before;
         }
     }
+
+    private static DateTimeOffset NextLook(DateTimeOffset startedAt, DateTimeOffset now) => now + (now - startedAt < LongestPause ? now - startedAt : LongestPause);
 
     // Null: it went meanwhile, or is nothing that this version understands; the latter is told and stays.
     private async ValueTask<ReplicationMarker?> TryReadMarkerAsync(IObjectStore store, string id, CancellationToken cancellationToken)
@@ -318,8 +323,8 @@ internal sealed partial class ReplicationSweep : IAsyncDisposable
     /// <param name="Oldest">When the oldest of their writes began.</param>
     internal sealed record Unsynced(int Count, DateTimeOffset? Oldest);
 
-    /// <summary>A marker whose key was the same in both stores when it was looked at.</summary>
-    private sealed record Looked(ReplicationMarker Marker, DateTimeOffset InSyncAsOf, DateTimeOffset NextLook);
+    /// <summary>A marker as it was looked at: its key was the same in both stores then, or (null) could not be made so for a reason of its own.</summary>
+    private sealed record Looked(ReplicationMarker Marker, DateTimeOffset? InSyncAsOf, DateTimeOffset NextLook);
 
     /// <summary>What a round comes to.</summary>
     private sealed class Tally(DateTimeOffset now)

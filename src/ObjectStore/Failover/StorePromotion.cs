@@ -78,14 +78,17 @@ public static class StorePromotion
             return new(ownEpoch, WasPrimary: true, IsPlanned: true, 0, [], null);
 
         Drain drain = new(0, []);
+        var isPlanned = false;
         int epoch;
-        if (there.Problem is not null)
+        if (there.Problem is not null || (role is { Role: StorePart.Primary } && there.Role is { Role: StorePart.Primary } && ownEpoch == otherEpoch))
         {
+            // Away; or both have claimed it, and may both have accepted changes: a sweep then fences the other one, and adopts or keeps aside what it alone has.
             epoch = Math.Max(Math.Max(ownEpoch, logEpoch), mark?.Epoch ?? 1) + 1;
         }
         else if (role is { Role: StorePart.Secondary } && (ownEpoch > otherEpoch || (ownEpoch == otherEpoch && there.Role is { Role: StorePart.Secondary })))
         {
             // It was fenced, and nobody took its place: nothing was accepted since, so there is nothing to wait for.
+            isPlanned = true;
             epoch = Math.Max(ownEpoch, logEpoch) + 1;
         }
         else if (there.Role is { Role: StorePart.Primary, Epoch: > 1 } && !(role is { Role: StorePart.Secondary, Settled: true } && ownEpoch == otherEpoch))
@@ -95,6 +98,7 @@ public static class StorePromotion
         else
         {
             // A killed run's fence stands for this one, unless a forced promotion has gone by since.
+            isPlanned = true;
             var fenced = there.Role is { Role: StorePart.Secondary } && otherEpoch > ownEpoch ? there.Role : null;
             epoch = fenced?.Epoch ?? Math.Max(Math.Max(ownEpoch, otherEpoch), logEpoch) + 1;
             drain = await FenceAndDrainAsync(next, other!, there, fenced, epoch, options, time, tell, cancellationToken);
@@ -107,7 +111,7 @@ public static class StorePromotion
         var primary = new StoreRole { Epoch = epoch, Role = StorePart.Primary, Since = time.GetUtcNow(), By = options.By };
         await next.WriteJsonAsync(StoreKeys.Role, primary, FailoverJson.Default.StoreRole, SmallJson.Unchanged(version), cancellationToken);
         tell($"It is the primary of epoch {epoch}. Every node knows within {StoreRoles.Poll.TotalSeconds} s.");
-        return new(epoch, WasPrimary: false, IsPlanned: there.Problem is null, drain.Copied, drain.LeftBehind, there.Problem is null ? null : mark?.ReplicatedAsOf);
+        return new(epoch, WasPrimary: false, isPlanned, drain.Copied, drain.LeftBehind, isPlanned ? null : mark?.ReplicatedAsOf);
     }
 
     private static async Task<Drain> FenceAndDrainAsync(

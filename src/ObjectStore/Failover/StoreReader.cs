@@ -132,7 +132,7 @@ internal sealed class StoreReader(IReadOnlyList<StoreLink> links, StoreRoles rol
                         ended.Visit.End(ReadOutcome.Failed, AsStoreException(error, options.AnswerTimeout));
                     else
                         ended.Visit.End(ReadOutcome.Answered);
-                    said = error?.Message ?? "it has no such object, which may have been written since";
+                    said = error?.Message ?? "It has no such object, which may have been written since.";
                 }
             }
         }
@@ -213,7 +213,7 @@ internal sealed class StoreReader(IReadOnlyList<StoreLink> links, StoreRoles rol
 
     private static StoreException Failed(ObjectKey key, StoreException? primary, string? secondary)
     {
-        const string LeftAlone = "it is left alone for a while, as it kept failing";
+        const string LeftAlone = "It is left alone for a while, as it kept failing.";
         // Of an operator's error the operator must hear, unless the secondary may answer later.
         var error = secondary is null && primary is { Fault: StoreFault.Operator } ? primary.Error : StoreError.Unavailable;
         return new(error, $"'{key}' cannot be had. The primary: {primary?.Message ?? LeftAlone} The secondary: {secondary ?? LeftAlone}", primary);

@@ -13,7 +13,8 @@ public sealed class FailoverConformance() : ObjectStoreConformance(() =>
         await store.DisposeAsync();
         first.Dispose();
         second.Dispose();
-    }));
+    }
+    ));
 })
 {
     // A write here is six of a folder's: marker, object, marker's end, and a copy.

@@ -338,8 +338,11 @@ public sealed class ReplicationTests : IAsyncDisposable
         Assert.Equal(started, held.ReplicatedAsOf, TimeSpan.FromMilliseconds(1));
         Assert.Equal(1, held.Pending);
 
+        // A key that fails for a reason of its own is tried again after as long as it is old.
         Secondary.Fails = null;
         await RoundAfterAsync(store, TimeSpan.FromSeconds(8));
+        Assert.Equal(1, store.Pending);
+        await RoundAfterAsync(store, TimeSpan.FromSeconds(10));
         Assert.Equal((_pair.Time.GetUtcNow(), 0), ((await MarkOfSecondaryAsync())!.ReplicatedAsOf, (await MarkOfSecondaryAsync())!.Pending));
     }
 

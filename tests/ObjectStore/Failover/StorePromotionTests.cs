@@ -169,6 +169,23 @@ public sealed class StorePromotionTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task BothClaimIt_NobodyWrites_UntilOneIsPromotedAgain()
+    {
+        // Both were forced, neither ever saw the other: the worst that two operators can do.
+        await PromoteAsync(First, null, new() { Force = true });
+        await PromoteAsync(Second, null, new() { Force = true });
+        var store = _pair.Open(new() { Sweeps = true });
+        await TestContent.FailsAsync(StoreError.Unavailable, async () => await store.PutAsync(Manifest, [1]));
+        Assert.Null(store.Primary);
+
+        var report = await PromoteAsync(First, Second, new());
+        Assert.Equal((3, false), (report.Epoch, report.IsPlanned));
+        await _pair.UntilAsync(() => store.Primary == 0, "the node sees it", TimeSpan.FromMilliseconds(200));
+        await store.PutAsync(Manifest, [1]);
+        await _pair.UntilAsync(async () => (await RoleAsync(Second)) is { Role: StorePart.Secondary, Epoch: 3, Settled: true }, "the other one follows", TimeSpan.FromMilliseconds(200));
+    }
+
+    [Fact]
     public async Task PromotedAlready_DoesNothing()
     {
         await PromoteAsync(Second, First, new());
