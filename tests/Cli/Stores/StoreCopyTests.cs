@@ -74,8 +74,10 @@ public sealed class StoreCopyTests : IDisposable
         Assert.Equal(19, (await KeysAsync(_to)).Count);
     }
 
-    [Fact]
-    public async Task StoreThatIsAway_EndsTheRun_WhichGoesOnWhereItStopped()
+    [Theory]
+    [InlineData(1)]
+    [InlineData(StoreCopy.DefaultParallel)]
+    public async Task StoreThatIsAway_EndsTheRun_WhichGoesOnWhereItStopped(int parallel)
     {
         for (var i = 0; i < 500; i++)
             await AddAsync(_from, $"audio/{i:D3}.ogg", i);
@@ -85,13 +87,16 @@ public sealed class StoreCopyTests : IDisposable
         target.Fails = (_, _) => Volatile.Read(ref copied) >= 100 ? StoreError.Unavailable : null;
         var output = new StringWriter();
 
-        var failure = await Assert.ThrowsAsync<CliException>(() => new StoreCopy(_from, target, new CommandContext(output, TextWriter.Null, json: true)).RunAsync(TestContext.Current.CancellationToken));
+        var failure = await Assert.ThrowsAsync<CliException>(
+            () => new StoreCopy(_from, target, new CommandContext(output, TextWriter.Null, json: true)) { Parallel = parallel }.RunAsync(TestContext.Current.CancellationToken));
 
         Assert.Equal(ExitCode.Unreachable, failure.ExitCode);
         Assert.Contains("objects in a row failed", failure.Message, StringComparison.Ordinal);
         var end = End(output.ToString());
         Assert.False(end.Done);
-        Assert.NotNull(end.StartAfter);
+        // Of several at once the first may be the last to end; then nothing is known to be done.
+        if (parallel == 1)
+            Assert.Equal("audio/099.ogg", end.StartAfter);
         // Everything up to there is there: nothing is lost by going on after it.
         var there = (await KeysAsync(_to)).ToHashSet();
         Assert.All((await KeysAsync(_from)).Where(key => string.CompareOrdinal(key, end.StartAfter) <= 0), key => Assert.Contains(key, there));
