@@ -91,7 +91,11 @@ public sealed class GcsServerTests : IAsyncLifetime
         byte[] content = [1, 2, 3];
         var resource = new JsonObject
         {
-            ["name"] = "a/b", ["contentType"] = "audio/flac", ["metadata"] = new JsonObject { ["sha256"] = "x" }, ["crc32c"] = Crc(content), ["md5Hash"] = "Uonfc331cyb83SJZevsfrA==",
+            ["name"] = "a/b",
+            ["contentType"] = "audio/flac",
+            ["metadata"] = new JsonObject { ["sha256"] = "x" },
+            ["crc32c"] = Crc(content),
+            ["md5Hash"] = "Uonfc331cyb83SJZevsfrA==",
         };
         var made = await MadeAsync(await _http.PostAsync($"{Upload}?uploadType=multipart", Multipart(resource, content, "audio/flac"), Token));
         Assert.Equal(
@@ -395,7 +399,11 @@ public sealed class GcsServerTests : IAsyncLifetime
         var now = DateTimeOffset.UtcNow + skew;
         var claims = new JsonObject
         {
-            ["iss"] = account.Email, ["scope"] = scope, ["aud"] = audience, ["iat"] = now.ToUnixTimeSeconds(), ["exp"] = (now + (lifetime ?? TimeSpan.FromHours(1))).ToUnixTimeSeconds(),
+            ["iss"] = account.Email,
+            ["scope"] = scope,
+            ["aud"] = audience,
+            ["iat"] = now.ToUnixTimeSeconds(),
+            ["exp"] = (now + (lifetime ?? TimeSpan.FromHours(1))).ToUnixTimeSeconds(),
         };
         var text = $"{Encode(Encoding.UTF8.GetBytes("""{"alg":"RS256","typ":"JWT"}"""))}.{Encode(Encoding.UTF8.GetBytes(claims.ToJsonString()))}";
         using var right = RSA.Create();

@@ -42,7 +42,8 @@ internal sealed class TestBucket
             AWSConfigs.ManualClockCorrection = null;
             store.Dispose();
             return RemoveAsync();
-        });
+        }
+        );
     }
 
     public StoreUrl Url(string options = "", string prefix = "", Uri? address = null) => StoreUrl.Parse(Gateway.Url(_name, prefix, options, address));
