@@ -8,9 +8,10 @@ namespace Delivery.Cli.Stores;
 internal sealed record PromotionLine(string Step);
 
 /// <summary>What a promotion came to.</summary>
-/// <param name="Planned">The other store was fenced and drained: nothing is left behind.</param>
+/// <param name="Planned">The other store was fenced and drained.</param>
+/// <param name="LeftBehind">Keys that could not be copied all the same; the other store keeps them and their markers.</param>
 /// <param name="ReplicatedAsOf">Of a forced one: everything accepted before is there; absent when nobody has ever noted it.</param>
-internal sealed record PromotionEnd(string Primary, int Epoch, bool WasPrimary, bool Planned, int Drained, DateTimeOffset? ReplicatedAsOf);
+internal sealed record PromotionEnd(string Primary, int Epoch, bool WasPrimary, bool Planned, int Drained, IReadOnlyList<string> LeftBehind, DateTimeOffset? ReplicatedAsOf);
 
 /// <summary><c>delivery store promote</c>.</summary>
 internal static class StorePromote
@@ -27,13 +28,13 @@ internal static class StorePromote
         try
         {
             var report = await StorePromotion.PromoteAsync(next, present, new() { Force = force, By = By(), Progress = Tell }, TimeProvider.System, cancellationToken);
-            var end = new PromotionEnd(nextUrl.ToString(), report.Epoch, report.WasPrimary, report.IsPlanned, report.Drained, report.ReplicatedAsOf);
+            var end = new PromotionEnd(nextUrl.ToString(), report.Epoch, report.WasPrimary, report.IsPlanned, report.Drained, report.LeftBehind, report.ReplicatedAsOf);
             if (context.Json)
                 context.WriteJson(end, CliJson.Default.PromotionEnd);
             else
                 context.Output.WriteLine(InWords(end));
             context.Output.Flush();
-            return ExitCode.Ok;
+            return report.LeftBehind.Count == 0 ? ExitCode.Ok : ExitCode.Failed;
         }
         catch (StoreException e)
         {
@@ -68,9 +69,11 @@ internal static class StorePromote
 
     private static string By() => $"{Environment.UserName}@{Environment.MachineName}";
 
-    private static string InWords(PromotionEnd end) => end switch
+    internal static string InWords(PromotionEnd end) => end switch
     {
         { WasPrimary: true } => $"{end.Primary} was the primary already, of epoch {end.Epoch}.",
+        { Planned: true, LeftBehind: [_, ..] left } =>
+            $"{end.Primary} is the primary of epoch {end.Epoch}. {left.Count} keys could not be copied and are left behind: {string.Join(", ", left.Take(10))}{(left.Count > 10 ? ", …" : "")}. {end.Drained} changes were copied after the fence.",
         { Planned: true } => $"{end.Primary} is the primary of epoch {end.Epoch}. Nothing is left behind; {end.Drained} changes were copied after the fence.",
         { ReplicatedAsOf: { } mark } =>
             $"{end.Primary} is the primary of epoch {end.Epoch}. Everything accepted before {mark:u} is there; what came later is taken over when the old primary comes back.",

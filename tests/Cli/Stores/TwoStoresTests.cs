@@ -83,6 +83,14 @@ public sealed class TwoStoresTests : IDisposable
     }
 
     [Fact]
+    public void PlannedPromotion_NamesWhatItCouldNotCopy()
+    {
+        var end = new PromotionEnd("/b", 2, WasPrimary: false, Planned: true, Drained: 3, LeftBehind: ["masters/t/u.wav"], null);
+        Assert.Contains("1 keys could not be copied and are left behind: masters/t/u.wav", StorePromote.InWords(end), StringComparison.Ordinal);
+        Assert.Contains("Nothing is left behind", StorePromote.InWords(end with { LeftBehind = [] }), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Edge_TakesItsStoresFromTheCommandLine()
     {
         var settings = With(new(), "--store", "s3://eu-audio/x?region=eu-north-1", "--secondary-store", "gs://us-audio");
