@@ -1,24 +1,16 @@
+using Delivery.ObjectStore;
+
 namespace Delivery.Cli.Stores;
 
 /// <summary>Bytes by a seed, of a length that the reader is not told, as an upload's body is; it breaks where it is told to.</summary>
 /// <param name="seed">Tells contents apart.</param>
 /// <param name="length">Bytes.</param>
 /// <param name="breakAfter">Bytes after which reading throws; null: never.</param>
-internal sealed class SampleContent(int seed, long length, long? breakAfter = null) : Stream
+internal sealed class SampleContent(int seed, long length, long? breakAfter = null) : ForwardStream
 {
     private readonly Random _random = new(seed);
     private readonly byte[] _word = new byte[sizeof(long)];
     private long _position;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
@@ -38,21 +30,9 @@ internal sealed class SampleContent(int seed, long length, long? breakAfter = nu
         return count;
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
         return new(Read(buffer.Span));
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

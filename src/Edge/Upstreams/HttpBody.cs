@@ -1,4 +1,5 @@
 using Delivery.Edge.Fills;
+using Delivery.ObjectStore;
 
 namespace Delivery.Edge.Upstreams;
 

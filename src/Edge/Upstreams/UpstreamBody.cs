@@ -1,4 +1,5 @@
 using Delivery.Edge.Fills;
+using Delivery.ObjectStore;
 using Delivery.ObjectStore.Failover;
 
 namespace Delivery.Edge.Upstreams;

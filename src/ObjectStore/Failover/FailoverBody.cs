@@ -1,5 +1,3 @@
-using Delivery.ObjectStore.Copying;
-
 namespace Delivery.ObjectStore.Failover;
 
 /// <summary>

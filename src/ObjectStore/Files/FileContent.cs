@@ -7,19 +7,9 @@ namespace Delivery.ObjectStore.Files;
 /// by offset straight into the caller's buffer; a buffer of our own (FileStream) would only copy once more.
 /// </summary>
 /// <param name="version">The version that was promised. Looked at again with the last byte: a file that somebody changed in place meanwhile would be two versions mixed.</param>
-internal sealed class FileContent(SafeFileHandle file, ObjectKey key, string version, long offset, long length) : Stream
+internal sealed class FileContent(SafeFileHandle file, ObjectKey key, string version, long offset, long length) : ForwardStream
 {
     private long _read;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
@@ -52,19 +42,6 @@ internal sealed class FileContent(SafeFileHandle file, ObjectKey key, string ver
             throw Posix.Failure($"read '{key}'", e);
         }
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

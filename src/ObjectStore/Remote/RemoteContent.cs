@@ -7,21 +7,11 @@ namespace Delivery.ObjectStore.Remote;
 /// the middle costs nothing: the HTTP client drains or closes the connection by itself.
 /// </summary>
 /// <param name="answer">What is disposed with the body.</param>
-internal sealed class RemoteContent(Stream body, IDisposable answer, ObjectKey key, long length, TimeSpan idleTimeout) : Stream
+internal sealed class RemoteContent(Stream body, IDisposable answer, ObjectKey key, long length, TimeSpan idleTimeout) : ForwardStream
 {
     private readonly CancellationTokenSource _idle = new();
     private long _read;
     private bool _disposed;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -68,21 +58,6 @@ internal sealed class RemoteContent(Stream body, IDisposable answer, ObjectKey k
         _read += read;
         return read > 0 ? read : throw Broken("it ended there", null);
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("What comes over a network is read asynchronously.");
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

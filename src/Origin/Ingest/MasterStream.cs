@@ -1,10 +1,11 @@
 using System.Security.Cryptography;
+using Delivery.ObjectStore;
 using Microsoft.AspNetCore.Http;
 
 namespace Delivery.Origin.Ingest;
 
 /// <summary>An upload's body on its way to the store: counts, hashes, holds to its bound, and remembers how its source failed, however the store wraps that.</summary>
-internal sealed class MasterStream(Stream body, long maxBytes) : Stream
+internal sealed class MasterStream(Stream body, long maxBytes) : ForwardStream
 {
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
@@ -12,20 +13,6 @@ internal sealed class MasterStream(Stream body, long maxBytes) : Stream
 
     /// <summary>What the client's side threw; null when the body was fine.</summary>
     public Exception? Failure { get; private set; }
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <summary>Lower-case hex of what was read so far.</summary>
     public string Sha256() => Convert.ToHexStringLower(_hash.GetCurrentHash());
@@ -46,19 +33,6 @@ internal sealed class MasterStream(Stream body, long maxBytes) : Stream
             throw;
         }
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("A body is read asynchronously.");
-
-    public override void Flush() => throw new NotSupportedException();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -106,7 +106,7 @@ internal sealed class FaultyStore(IObjectStore inner) : IObjectStore
             throw new StoreException(error, "The store is down.");
     }
 
-    private sealed class FaultyStream(FaultyStore store, Stream stream) : Copying.ForwardStream
+    private sealed class FaultyStream(FaultyStore store, Stream stream) : ForwardStream
     {
         private long _given;
 

@@ -1,7 +1,7 @@
-namespace Delivery.Edge.Upstreams;
+namespace Delivery.ObjectStore;
 
-/// <summary>A body that is read once, from its beginning, and by awaiting alone.</summary>
-internal abstract class ForwardStream : Stream
+/// <summary>A content that is read once, from its beginning. By awaiting alone, unless it says otherwise.</summary>
+public abstract class ForwardStream : Stream
 {
     public sealed override bool CanRead => true;
 
@@ -11,15 +11,14 @@ internal abstract class ForwardStream : Stream
 
     public sealed override long Length => throw new NotSupportedException();
 
-    public sealed override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
+    public sealed override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default);
 
-    public sealed override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    public sealed override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("It may come over a network, so it is read asynchronously.");
 
     public sealed override void Flush()
     {
