@@ -89,6 +89,10 @@ public sealed partial class FailoverTests : IAsyncLifetime
         var track = await _origin.GetFromJsonAsync<JsonElement>("/v1/tracks/large-1", TestContext.Current.CancellationToken);
         await using (var file = File.OpenRead(large))
             Assert.Equal(Convert.ToHexStringLower(await SHA256.HashDataAsync(file, TestContext.Current.CancellationToken)), track.GetProperty("master").GetProperty("sha256").GetString());
+        // Its manifest changes until the farm has done with it, and two stores are compared at rest.
+        await UntilAsync(
+            async () => (await _origin.GetFromJsonAsync<JsonElement>("/v1/tracks/large-1", TestContext.Current.CancellationToken)).GetProperty("state").GetString() is "ready" or "failed",
+            "The farm has not done with the upload.");
         await InSyncAsync();
         await ReconciledAsync(Primary, Secondary);
     }

@@ -17,8 +17,8 @@ public enum BreakerState
 /// Keeps an upstream that fails from being asked. Whoever was let in says how it ended, once, by <see cref="Succeeded"/>, <see cref="Failed"/> or <see cref="Forgotten"/>.
 /// </summary>
 /// <remarks><code>
-/// Closed ── 5 failures without a success between ──▶ Open ── 30 s ──▶ HalfOpen ── 3 successes, one trial at a time ──▶ Closed
-///                                                      ▲── a failure ────┘
+/// Closed ── 5 failures without a success between ──▶ Open ── 30 s (5 s when it answers) ──▶ HalfOpen ── 3 successes, one trial at a time ──▶ Closed
+///                                                      ▲── a failure ─────────────────────────┘
 /// </code>
 /// Polly's breaker closes at the first success and goes by ratios, so it cannot be told this (docs/adr/0012).</remarks>
 public sealed class CircuitBreaker(TimeProvider time)
@@ -32,11 +32,15 @@ public sealed class CircuitBreaker(TimeProvider time)
     /// <summary>How long it stays open: a process has restarted by then, and a listener has long been served by the next upstream.</summary>
     public static readonly TimeSpan OpenFor = TimeSpan.FromSeconds(30);
 
+    /// <summary>How long it stays open at least, also when <see cref="Answers"/> says that the upstream is back: what answers one question may still fail the next.</summary>
+    public static readonly TimeSpan OpenAtLeast = TimeSpan.FromSeconds(5);
+
     private readonly Lock _gate = new();
     private BreakerState _state;
     private int _epoch;
     private int _count;
     private bool _trying;
+    private bool _answers;
     private long _openedAt;
     private string? _lastBadObject;
 
@@ -61,7 +65,7 @@ public sealed class CircuitBreaker(TimeProvider time)
         lock (_gate)
         {
             before = _state;
-            if (_state == BreakerState.Open && time.GetElapsedTime(_openedAt) >= OpenFor)
+            if (_state == BreakerState.Open && time.GetElapsedTime(_openedAt) >= (_answers ? OpenAtLeast : OpenFor))
                 MoveTo(BreakerState.HalfOpen);
             pass = new(_epoch, path);
             if (_state == BreakerState.Open || (_state == BreakerState.HalfOpen && _trying))
@@ -114,10 +118,17 @@ public sealed class CircuitBreaker(TimeProvider time)
             if (_state == BreakerState.Closed && ++_count < FailuresToOpen)
                 return;
             MoveTo(BreakerState.Open);
-            _openedAt = time.GetTimestamp();
+            (_openedAt, _answers) = (time.GetTimestamp(), false);
         }
 
         Changed?.Invoke(BreakerState.Open);
+    }
+
+    /// <summary>The upstream has answered a question that is asked whatever the breaker says: it may be tried again before its time.</summary>
+    public void Answers()
+    {
+        lock (_gate)
+            _answers = true;
     }
 
     /// <summary>It ended without telling anything of the upstream: the caller gave up.</summary>

@@ -44,7 +44,7 @@ public sealed class FailoverStore : IObjectStore, IAsyncDisposable
     {
         (_options, _time) = (options, time);
         _links = [new(first, 0, _metrics, time, log), new(second, 1, _metrics, time, log)];
-        _roles = new([first, second], options.FirstByteTimeout, time, log);
+        _roles = new([first, second], store => _links[store].Breaker.Answers(), options.FirstByteTimeout, time, log);
         _reader = new(_links, _roles, options, _metrics, time);
         _replicator = new(_links, _roles, options, _metrics, time, log, queueBound);
         _sweep = new(_links, _roles, _replicator, options, _metrics, time, log);

@@ -76,7 +76,7 @@ internal sealed partial class StoreLink
             LogClosed(_log, Name);
     }
 
-    [LoggerMessage(4001, LogLevel.Error, "The {Store} store is not asked for {Seconds} s, because it keeps failing. Last: {Failure}")]
+    [LoggerMessage(4001, LogLevel.Error, "The {Store} store is left alone for up to {Seconds} s, because it keeps failing. Last: {Failure}")]
     private static partial void LogOpened(ILogger logger, string store, double seconds, string failure);
 
     [LoggerMessage(4002, LogLevel.Information, "The {Store} store is tried again")]

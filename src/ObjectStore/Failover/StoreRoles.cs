@@ -30,6 +30,7 @@ internal sealed partial class StoreRoles : IAsyncDisposable
     public static readonly TimeSpan MinPause = TimeSpan.FromMilliseconds(500);
 
     private readonly IReadOnlyList<IObjectStore> _stores;
+    private readonly Action<int> _answered;
     private readonly TimeSpan _timeout;
     private readonly TimeProvider _time;
     private readonly ILogger _log;
@@ -43,9 +44,14 @@ internal sealed partial class StoreRoles : IAsyncDisposable
     private volatile RoleView _view;
     private volatile bool _isRead;
 
-    public StoreRoles(IReadOnlyList<IObjectStore> stores, TimeSpan timeout, TimeProvider time, ILogger log)
+    /// <param name="stores">In the order of the configuration.</param>
+    /// <param name="answered">Told the index of each store that has answered a look.</param>
+    /// <param name="timeout">Of one look.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="log">Receives 4011 to 4014.</param>
+    public StoreRoles(IReadOnlyList<IObjectStore> stores, Action<int> answered, TimeSpan timeout, TimeProvider time, ILogger log)
     {
-        (_stores, _timeout, _time, _log) = (stores, timeout, time, log);
+        (_stores, _answered, _timeout, _time, _log) = (stores, answered, timeout, time, log);
         _view = Resolve(_viewEnd.Token);
         _polling = Task.Run(PollAsync);
     }
@@ -209,7 +215,9 @@ internal sealed partial class StoreRoles : IAsyncDisposable
         {
             using var timeout = new CancellationTokenSource(_timeout, _time);
             using var stop = _stop.Token.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), timeout);
-            return await _stores[index].ReadJsonAsync(StoreKeys.Role, FailoverJson.Default.StoreRole, timeout.Token);
+            var read = await _stores[index].ReadJsonAsync(StoreKeys.Role, FailoverJson.Default.StoreRole, timeout.Token);
+            _answered(index);
+            return read;
         }
         catch (Exception e) when (e is not ArgumentException and not NullReferenceException)
         {

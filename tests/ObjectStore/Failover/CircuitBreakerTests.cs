@@ -9,6 +9,21 @@ public sealed class CircuitBreakerTests
     public CircuitBreakerTests() => _breaker = new(_time) { Changed = _changes.Add };
 
     [Fact]
+    public void UpstreamThatAnswersOthers_IsTriedAfterFiveSeconds_AndStaysAloneForThirtyWhenThatFails()
+    {
+        Fail(5);
+        _breaker.Answers();
+        Assert.False(_breaker.TryEnter(out _));
+        _time.Advance(CircuitBreaker.OpenAtLeast);
+        Assert.True(_breaker.TryEnter(out var pass));
+        _breaker.Failed(pass);
+        _time.Advance(CircuitBreaker.OpenAtLeast);
+        Assert.False(_breaker.TryEnter(out _));
+        _time.Advance(CircuitBreaker.OpenFor - CircuitBreaker.OpenAtLeast);
+        Assert.True(_breaker.TryEnter(out _));
+    }
+
+    [Fact]
     public void FiveFailuresInARow_Open()
     {
         Fail(4);
