@@ -1,5 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-
 namespace Delivery.ObjectStore;
 
 /// <summary>What kind of store a <see cref="StoreUrl"/> names.</summary>
@@ -46,8 +44,6 @@ public sealed class StoreUrl
 
     /// <exception cref="FormatException">The text is not a store's URL; the message says why.</exception>
     public static StoreUrl Parse(string text) => Read(text, out var problem) ?? throw new FormatException($"'{Unsaid(text)}' does not name a store: {problem}.");
-
-    public static bool TryParse(string? text, [NotNullWhen(true)] out StoreUrl? url) => (url = text is null ? null : Read(text, out _)) is not null;
 
     /// <summary>An option of the query, or null when it is not given.</summary>
     public string? Option(string name) => _options.GetValueOrDefault(name);

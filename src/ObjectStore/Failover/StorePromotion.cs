@@ -27,17 +27,6 @@ public sealed record PromotionReport(int Epoch, bool WasPrimary, bool IsPlanned,
 /// <summary>Makes a store the primary of two.</summary>
 public static class StorePromotion
 {
-    /// <summary>Roles and mark of two stores, as far as they answer.</summary>
-    /// <param name="first">In the order of the configuration.</param>
-    /// <param name="second">The other one.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    public static async Task<PromotionState> InspectAsync(IObjectStore first, IObjectStore second, CancellationToken cancellationToken)
-    {
-        var states = await Task.WhenAll(InspectAsync(first, cancellationToken), InspectAsync(second, cancellationToken));
-        var (epoch, primary, _) = StoreRoles.Resolve(states[0].Role, states[1].Role);
-        return new(epoch, primary, states[0], states[1]);
-    }
-
     /// <summary>
     /// Makes <paramref name="next"/> the primary. Run again after a crash at any point, it finishes the job.
     /// </summary>
@@ -63,7 +52,7 @@ public static class StorePromotion
         var tell = options.Progress ?? (_ => { });
         var (role, version) = await next.ReadJsonAsync(StoreKeys.Role, FailoverJson.Default.StoreRole, cancellationToken);
         var (mark, _) = await next.ReadJsonAsync(ReplicationMark.Key, FailoverJson.Default.ReplicationMark, cancellationToken);
-        var there = other is null ? new(null, null, "there is no way to it", null) : await InspectAsync(other, cancellationToken);
+        var there = other is null ? new(null, null, "there is no way to it") : await InspectAsync(other, cancellationToken);
         if (there.Problem is not null && !options.Force)
         {
             throw new StoreException(StoreError.Unavailable, $"The other store does not answer ({there.Problem}), so it cannot be fenced and drained. "
@@ -196,30 +185,21 @@ public static class StorePromotion
         try
         {
             var (role, version) = await store.ReadJsonAsync(StoreKeys.Role, FailoverJson.Default.StoreRole, cancellationToken);
-            var (mark, _) = await store.ReadJsonAsync(ReplicationMark.Key, FailoverJson.Default.ReplicationMark, cancellationToken);
-            return new(role, mark, null, version);
+            return new(role, version, null);
         }
         catch (StoreException e)
         {
-            return new(null, null, $"{e.Error}: {e.Message}", null);
+            return new(null, null, $"{e.Error}: {e.Message}");
         }
     }
 
     /// <param name="Copied">Changes.</param>
     /// <param name="LeftBehind">Keys that could not be.</param>
     private sealed record Drain(int Copied, IReadOnlyList<string> LeftBehind);
+
+    /// <summary>What the other store tells of itself.</summary>
+    /// <param name="Role">Null: nothing, or it does not answer.</param>
+    /// <param name="RoleVersion">The version of what it tells.</param>
+    /// <param name="Problem">Why it does not answer; null when it does.</param>
+    private sealed record StoreState(StoreRole? Role, string? RoleVersion, string? Problem);
 }
-
-/// <summary>What one store tells of itself.</summary>
-/// <param name="Role">Null: nothing, or it does not answer.</param>
-/// <param name="Mark">How far replication is, on a store that is or was the secondary.</param>
-/// <param name="Problem">Why it does not answer; null when it does.</param>
-/// <param name="RoleVersion">The version of what it tells.</param>
-public sealed record StoreState(StoreRole? Role, ReplicationMark? Mark, string? Problem, string? RoleVersion);
-
-/// <summary>Two stores, before or after a promotion.</summary>
-/// <param name="Epoch">The highest one that either tells.</param>
-/// <param name="Primary">0 for the first, 1 for the second; null in the middle of a switch, or when both claim it.</param>
-/// <param name="First">In the order of the configuration.</param>
-/// <param name="Second">The other one.</param>
-public sealed record PromotionState(int Epoch, int? Primary, StoreState First, StoreState Second);
