@@ -123,8 +123,15 @@ public sealed class OriginConnection(Socket socket) : IDisposable
     /// <summary>RST.</summary>
     public void Reset()
     {
-        if (!socket.SafeHandle.IsClosed)
+        try
+        {
             socket.LingerState = new(true, 0);
+        }
+        catch (ObjectDisposedException)
+        {
+            // Its script has just ended by itself.
+        }
+
         _stream.Dispose();
     }
 
