@@ -22,6 +22,9 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     /// <summary>Bytes of the large object.</summary>
     protected virtual long LargeObjectBytes => 2L << 30;
 
+    /// <summary>Whether a read tells the digest too. Not where media answers carry no metadata, and a second request would be needed for it.</summary>
+    protected virtual bool ReadsTellTheDigest => true;
+
     /// <summary>How often each race is run.</summary>
     protected virtual int RaceRounds => 25;
 
@@ -356,13 +359,13 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
     [Fact]
     public async Task Listing_IsInByteOrder_FromAnyPrefixAndStart()
     {
-        var keys = await WriteListedAsync(1000);
+        var keys = await WriteListedAsync(2000);
         Assert.Equal(keys, (await Store.EntriesAsync()).Select(e => e.Key.Value));
 
         foreach (var prefix in new[] { "a", "a/", "a-", "a/b", "a/b/", "a/b/c0", "deep/1/2/3/", "no", "a//", "../", "/", "\ue000", "😀" })
             Assert.Equal(keys.Where(k => k.StartsWith(prefix, StringComparison.Ordinal)), (await Store.EntriesAsync(prefix)).Select(e => e.Key.Value));
 
-        var starts = keys.Where((_, i) => i % 61 == 0).Concat(keys.Take(8)).Concat(["", "!", "a", "a/", "a/b", "a/b/", "a/b/c1", "a0", "deep/1", "zzz", "\ue000", "😀", keys[^1]]);
+        var starts = keys.Where((_, i) => i % 97 == 0).Concat(keys.Take(8)).Concat(["", "!", "a", "a/", "a/b", "a/b/", "a/b/c1", "a0", "deep/1", "zzz", "\ue000", "😀", keys[^1]]);
         foreach (var start in starts)
         {
             foreach (var prefix in new[] { "", "a/", "a/b/c", "deep/" })
@@ -560,8 +563,7 @@ public abstract class ObjectStoreConformance(Func<Task<(IObjectStore Store, Func
         }
     }
 
-    // A read may leave out the digest, as a store whose media answers carry no metadata would need a second request for it. It may not tell another one.
-    private static void AssertReads(ObjectInfo written, ObjectInfo read) => Assert.Equal(written, read with { Sha256 = read.Sha256 ?? written.Sha256 });
+    private void AssertReads(ObjectInfo written, ObjectInfo read) => Assert.Equal(ReadsTellTheDigest ? written : written with { Sha256 = null }, read);
 
     private static Task Together(int count, Func<int, Task> work) =>
         Task.WhenAll(Enumerable.Range(0, count).Select(i => Task.Run(() => work(i), Token)));

@@ -87,6 +87,8 @@ public sealed class FailoverStore : IObjectStore, IAsyncDisposable
 
     internal FailoverMetrics Metrics => _metrics;
 
+    internal Replicator Replicator => _replicator;
+
     internal StoreRoles Roles => _roles;
 
     internal ReplicationSweep Sweep => _sweep;
@@ -94,9 +96,6 @@ public sealed class FailoverStore : IObjectStore, IAsyncDisposable
     internal IReadOnlyList<StoreLink> Links => _links;
 
     internal RetryBudget Budget => _reader.Budget;
-
-    /// <summary>Waits until everything that this process wrote is on the secondary; false when the time is over, and nothing is lost by that.</summary>
-    public Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken) => _replicator.FlushAsync(timeout, cancellationToken);
 
     public async ValueTask<ObjectInfo?> FindAsync(ObjectKey key, CancellationToken cancellationToken)
     {

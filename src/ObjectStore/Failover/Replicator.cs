@@ -59,6 +59,9 @@ internal sealed partial class Replicator : IAsyncDisposable
     /// <summary>Accepted here and not known to be on the secondary.</summary>
     public IEnumerable<PendingChange> Waiting => _pending.Values.Where(c => c.AcceptedAt is not null);
 
+    /// <summary>Nothing of this process runs or waits.</summary>
+    public bool IsIdle => _pending.IsEmpty;
+
     /// <summary>Whether a marker is this process's own and still in its hands.</summary>
     public bool TryGet(string id, out PendingChange? change) => _pending.TryGetValue(id, out change);
 
@@ -91,20 +94,6 @@ internal sealed partial class Replicator : IAsyncDisposable
 
     /// <summary>Nobody knows whether the primary has taken it, or will: the connection broke, or the call was cancelled on its way.</summary>
     public void Unsure(PendingChange change) => Enqueue(change with { AcceptedAt = _time.GetTimestamp(), AcceptedOn = _time.GetUtcNow() });
-
-    /// <summary>Waits until nothing of this process waits any more; false when the time is over.</summary>
-    public async Task<bool> FlushAsync(TimeSpan timeout, CancellationToken cancellationToken)
-    {
-        var from = Environment.TickCount64;
-        while (!_pending.IsEmpty)
-        {
-            if (Environment.TickCount64 - from >= timeout.TotalMilliseconds)
-                return false;
-            await Task.Delay(20, cancellationToken);
-        }
-
-        return true;
-    }
 
     public async ValueTask DisposeAsync()
     {
