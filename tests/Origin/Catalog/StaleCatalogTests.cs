@@ -132,7 +132,6 @@ public class StaleCatalogTests
         var origin = await OriginHarness.StartAsync(hasSecondary: true);
         await origin.PublishAsync();
         await Until.TrueAsync(() => Task.FromResult(origin.Pair!.Pending), pending => pending == 0);
-        Assert.True(await origin.Pair!.FlushAsync(Until.Limit, default));
         return origin;
     }
 
