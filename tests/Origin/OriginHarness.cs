@@ -225,7 +225,7 @@ internal sealed class OriginHarness : IAsyncDisposable
             await _node.DisposeAsync();
         if (Pair is not null)
             await Pair.DisposeAsync();
-        Queue.Dispose();
+        await Queue.DisposeAsync();
         _folder.Delete(recursive: true);
     }
 

@@ -126,15 +126,16 @@ public sealed class Farm : IAsyncDisposable
         await StopNodeAsync();
         await _stop.CancelAsync();
         await _reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        Queue.Dispose();
+        await Queue.DisposeAsync();
         _stop.Dispose();
         Directory.Delete(Folder, recursive: true);
     }
 
     private async Task ReadReportsAsync()
     {
-        await foreach (var report in Queue.ReadReportsAsync(_stop.Token))
+        await foreach (var read in Queue.ReadReportsAsync(_stop.Token))
         {
+            var report = read.Report;
             Reports.Enqueue(report);
             if (report.Phase is JobPhase.Done or JobPhase.Failed)
                 _finals.GetOrAdd(report.JobId, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).TrySetResult(report);

@@ -56,12 +56,13 @@ internal sealed class WorkerProcess : IDisposable
 
     public static async Task<int> RunAsync(string[] args)
     {
-        using var queue = new InProcessJobQueue();
+        await using var queue = new InProcessJobQueue();
         var job = JsonSerializer.Deserialize(args[3], ResultJson.Default.TranscodeJob)!;
         await using var node = await TranscoderNode.StartAsync(Farm.Options(args[2]) with { AdminPort = 0 }, FileStore.Open(args[1]), queue, NullLoggerFactory.Instance, TimeProvider.System, default);
         await queue.EnqueueAsync(job, default);
-        await foreach (var report in queue.ReadReportsAsync(default))
+        await foreach (var read in queue.ReadReportsAsync(default))
         {
+            var report = read.Report;
             Console.WriteLine(JsonSerializer.Serialize(report, ResultJson.Default.JobReport));
             if (report.Phase is JobPhase.Done or JobPhase.Failed)
                 break;

@@ -60,6 +60,7 @@ internal sealed class LocalStack : IAsyncDisposable
                     Upstreams = upstreams,
                 },
                 null, log, TimeProvider.System, cancellationToken);
+            nodes.Add(queue);
             nodes.Add(edge);
             // The origin starts before the worker: it fills the queue from the catalog.
             var origin = await OriginNode.StartAsync(

@@ -16,7 +16,7 @@ internal sealed partial class ReportReader(IJobQueue queue, LiveJobs live, Rendi
     /// <summary>Jobs published at once: publishing is a few dozen small writes, each a sync of the disk.</summary>
     private const int Publishers = 4;
 
-    private readonly Channel<JobReport> _ends = Channel.CreateBounded<JobReport>(Capacity);
+    private readonly Channel<ReportDelivery> _ends = Channel.CreateBounded<ReportDelivery>(Capacity);
 
     public Task RunAsync(CancellationToken cancellationToken) =>
         Task.WhenAll([ReadAsync(cancellationToken), .. Enumerable.Range(0, Publishers).Select(_ => PublishAsync(cancellationToken))]);
@@ -27,13 +27,18 @@ internal sealed partial class ReportReader(IJobQueue queue, LiveJobs live, Rendi
         {
             try
             {
-                await foreach (var report in queue.ReadReportsAsync(cancellationToken))
+                await foreach (var delivery in queue.ReadReportsAsync(cancellationToken))
                 {
                     backoff = new Backoff(time);
-                    if (report.Phase is JobPhase.Done or JobPhase.Failed)
-                        await _ends.Writer.WriteAsync(report, cancellationToken);
+                    if (delivery.Report.Phase is JobPhase.Done or JobPhase.Failed)
+                    {
+                        await _ends.Writer.WriteAsync(delivery, cancellationToken);
+                    }
                     else
-                        live.Saw(report);
+                    {
+                        live.Saw(delivery.Report);
+                        await delivery.CompleteAsync(cancellationToken);
+                    }
                 }
 
                 return;
@@ -48,23 +53,26 @@ internal sealed partial class ReportReader(IJobQueue queue, LiveJobs live, Rendi
 
     private async Task PublishAsync(CancellationToken cancellationToken)
     {
-        await foreach (var report in _ends.Reader.ReadAllAsync(cancellationToken))
+        await foreach (var delivery in _ends.Reader.ReadAllAsync(cancellationToken))
         {
             for (var backoff = new Backoff(time); ;)
             {
                 try
                 {
-                    await publisher.SettleAsync(report, cancellationToken);
+                    await publisher.SettleAsync(delivery.Report, cancellationToken);
+                    await delivery.CompleteAsync(cancellationToken);
                     break;
                 }
                 catch (CatalogCorruptException e)
                 {
-                    LogUnreadable(logger, report.JobId, e.Message);
+                    // No further try can help; completed, so that it does not come back for ever.
+                    LogUnreadable(logger, delivery.Report.JobId, e.Message);
+                    await delivery.CompleteAsync(cancellationToken);
                     break;
                 }
                 catch (Exception e) when (!cancellationToken.IsCancellationRequested)
                 {
-                    LogRetry(logger, e, report.JobId);
+                    LogRetry(logger, e, delivery.Report.JobId);
                     await backoff.WaitAsync(cancellationToken);
                 }
             }

@@ -9,14 +9,14 @@ namespace Delivery.Transcoder.Jobs;
 /// </summary>
 /// <remarks>
 /// <code>
-/// EnqueueAsync ─▶ ready (deadline, then arrival) ─▶ held by a worker ─▶ CompleteAsync, or a report Done/Failed ─▶ forgotten
-///                   ▲                                    │
-///                   └────── delayed (TimeProvider) ◀─────┘ ReturnAsync
+/// EnqueueAsync ─▶ ready (priority, deadline, arrival) ─▶ held by a worker ─▶ CompleteAsync, or a report Done/Failed ─▶ forgotten
+///                   ▲                                        │
+///                   └──────── delayed (TimeProvider) ◀───────┘ RetryAsync, ReleaseAsync
 /// </code>
 /// Bounds: <see cref="DefaultCapacity"/> jobs queued, delayed or held, past which <see cref="EnqueueAsync"/> waits;
 /// <see cref="MaxUnreadReports"/> unread final reports, past which <see cref="ReportAsync"/> waits. Of progress, only the newest of each job is kept.
 /// </remarks>
-public sealed class InProcessJobQueue : IJobQueue, IDisposable
+public sealed class InProcessJobQueue : IJobQueue
 {
     /// <summary>About 100 bytes each: a backlog of 50,000 tracks is two days of work for a 16-core worker and a few megabytes.</summary>
     public const int DefaultCapacity = 50_000;
@@ -45,8 +45,12 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
         _room = new SemaphoreSlim(capacity, capacity);
     }
 
+    public bool OutlivesProcess => false;
+
+    public string? Problem => null;
+
     /// <inheritdoc/>
-    /// <remarks>Waits while the queue is full.</remarks>
+    /// <remarks>Waits while the queue is full. A job that is queued or held already stays one.</remarks>
     public async ValueTask EnqueueAsync(TranscodeJob job, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(job);
@@ -70,11 +74,52 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
     /// <inheritdoc/>
     public async ValueTask<JobDelivery> ReceiveAsync(CancellationToken cancellationToken)
     {
-        var entry = await _ready.Reader.ReadAsync(cancellationToken);
+        while (true)
+        {
+            var entry = await _ready.Reader.ReadAsync(cancellationToken);
+            lock (_lock)
+            {
+                if (IsCurrent(entry))
+                {
+                    entry.IsWaiting = false;
+                    return new Delivery(this, entry);
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask CancelAsync(string jobId, CancellationToken cancellationToken)
+    {
         lock (_lock)
         {
-            entry.Attempts++;
-            return new Delivery(this, entry, entry.Attempts);
+            if (!_jobs.TryGetValue(jobId, out var entry))
+                return ValueTask.CompletedTask;
+            if (entry.IsWaiting)
+            {
+                Settle(jobId);
+                return ValueTask.CompletedTask;
+            }
+
+            // Its worker answers, as with any other end. Off this thread: whoever listens may take long, and this holds the lock.
+            return new ValueTask(entry.Cancelling.CancelAsync());
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<QueueDepth> MeasureAsync(CancellationToken cancellationToken)
+    {
+        var now = _time.GetUtcNow();
+        var waiting = Enum.GetValues<JobUrgency>().ToDictionary(u => u, _ => 0L);
+        lock (_lock)
+        {
+            foreach (var entry in _jobs.Values)
+            {
+                if (entry is { IsWaiting: true, Delay: null })
+                    waiting[entry.Job.Urgency(now)]++;
+            }
+
+            return new(new QueueDepth(waiting, _jobs.Values.Count(e => e.Delay is not null), 0));
         }
     }
 
@@ -115,7 +160,7 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
     }
 
     /// <inheritdoc/>
-    public async IAsyncEnumerable<JobReport> ReadReportsAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    public async IAsyncEnumerable<ReportDelivery> ReadReportsAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -131,12 +176,12 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
                     _unreadProgress.Remove(report.JobId);
             }
 
-            yield return report;
+            yield return new ReadReport(report);
         }
     }
 
     /// <summary>Stops the clocks of delayed jobs. Nothing else may be under way.</summary>
-    public void Dispose()
+    public ValueTask DisposeAsync()
     {
         lock (_lock)
         {
@@ -148,12 +193,17 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
         _room.Dispose();
         _reportRoom.Dispose();
         _unreadReports.Dispose();
+        return ValueTask.CompletedTask;
     }
+
+    private bool IsCurrent(Entry entry) => _jobs.TryGetValue(entry.Job.JobId, out var current) && current == entry;
 
     private void Settle(string jobId)
     {
-        if (_jobs.Remove(jobId))
-            _room.Release();
+        if (!_jobs.Remove(jobId, out var entry))
+            return;
+        entry.Delay?.Dispose();
+        _room.Release();
     }
 
     private void Complete(Entry entry)
@@ -161,17 +211,18 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
         lock (_lock)
         {
             // Not when the id was settled by a report and enqueued anew since.
-            if (_jobs.TryGetValue(entry.Job.JobId, out var current) && current == entry)
+            if (IsCurrent(entry))
                 Settle(entry.Job.JobId);
         }
     }
 
-    private void Return(Entry entry, TimeSpan delay)
+    private void Return(Entry entry, TimeSpan delay, int attempt, DateTimeOffset? failingSince)
     {
         lock (_lock)
         {
-            if (!_jobs.TryGetValue(entry.Job.JobId, out var current) || current != entry)
+            if (!IsCurrent(entry))
                 return;
+            (entry.Attempt, entry.FailingSince, entry.IsWaiting) = (attempt, failingSince, true);
             if (delay <= TimeSpan.Zero)
                 _ready.Writer.TryWrite(entry);
             else
@@ -185,16 +236,18 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
         {
             entry.Delay?.Dispose();
             entry.Delay = null;
-            if (_jobs.TryGetValue(entry.Job.JobId, out var current) && current == entry)
+            if (IsCurrent(entry))
                 _ready.Writer.TryWrite(entry);
         }
     }
 
     private sealed class Entry(TranscodeJob job, long arrival)
     {
-        /// <summary>Earliest deadline first, then first in; a returned job keeps its place.</summary>
+        /// <summary>Releases before backfills, earliest deadline first, then first in; a returned job keeps its place.</summary>
         public static readonly Comparer<Entry> ByUrgency = Comparer<Entry>.Create(static (a, b) =>
         {
+            if (a.Job.Priority != b.Job.Priority)
+                return a.Job.Priority.CompareTo(b.Job.Priority);
             var byDeadline = (a.Job.Deadline ?? DateTimeOffset.MaxValue).CompareTo(b.Job.Deadline ?? DateTimeOffset.MaxValue);
             return byDeadline != 0 ? byDeadline : a.Arrival.CompareTo(b.Arrival);
         });
@@ -203,18 +256,32 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
 
         public long Arrival { get; } = arrival;
 
-        public int Attempts { get; set; }
+        public int Attempt { get; set; } = 1;
+
+        public DateTimeOffset? FailingSince { get; set; }
+
+        /// <summary>Ready or delayed; false while a worker holds it.</summary>
+        public bool IsWaiting { get; set; } = true;
 
         public ITimer? Delay { get; set; }
+
+        public CancellationTokenSource Cancelling { get; } = new();
     }
 
-    private sealed class Delivery(InProcessJobQueue queue, Entry entry, int attempt) : JobDelivery
+    private sealed class Delivery(InProcessJobQueue queue, Entry entry) : JobDelivery
     {
         private int _settled;
 
         public override TranscodeJob Job => entry.Job;
 
-        public override int Attempt => attempt;
+        public override int Attempt { get; } = entry.Attempt;
+
+        /// <summary>A worker of this process is lost together with the queue.</summary>
+        public override int Losses => 0;
+
+        public override DateTimeOffset? FailingSince { get; } = entry.FailingSince;
+
+        public override CancellationToken Cancelled => entry.Cancelling.Token;
 
         public override ValueTask CompleteAsync(CancellationToken cancellationToken)
         {
@@ -223,11 +290,25 @@ public sealed class InProcessJobQueue : IJobQueue, IDisposable
             return ValueTask.CompletedTask;
         }
 
-        public override ValueTask ReturnAsync(TimeSpan delay, CancellationToken cancellationToken)
+        public override ValueTask RetryAsync(TimeSpan delay, DateTimeOffset failingSince, CancellationToken cancellationToken)
         {
             if (Interlocked.Exchange(ref _settled, 1) == 0)
-                queue.Return(entry, delay);
+                queue.Return(entry, delay, Attempt + 1, failingSince);
             return ValueTask.CompletedTask;
         }
+
+        public override ValueTask ReleaseAsync(CancellationToken cancellationToken)
+        {
+            if (Interlocked.Exchange(ref _settled, 1) == 0)
+                queue.Return(entry, TimeSpan.Zero, Attempt, FailingSince);
+            return ValueTask.CompletedTask;
+        }
+    }
+
+    private sealed class ReadReport(JobReport report) : ReportDelivery
+    {
+        public override JobReport Report => report;
+
+        public override ValueTask CompleteAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
     }
 }

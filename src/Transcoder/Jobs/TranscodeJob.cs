@@ -25,6 +25,18 @@ public sealed record TranscodeJob
 
     /// <summary>Release time; earlier first. Null: when there is nothing more urgent.</summary>
     public DateTimeOffset? Deadline { get; init; }
+
+    public JobPriority Priority { get; init; }
+}
+
+/// <summary>What a job is for.</summary>
+public enum JobPriority
+{
+    /// <summary>A new master.</summary>
+    Release,
+
+    /// <summary>A track that plays already and shall have another ladder: behind every release.</summary>
+    Backfill,
 }
 
 /// <summary>Where a job is.</summary>
@@ -85,11 +97,17 @@ public enum JobFailure
     /// <summary>The worker's own disk is full, for longer than the retries last.</summary>
     WorkFolderFull,
 
+    /// <summary>An operator cancelled it, or a newer master took its place.</summary>
+    Cancelled,
+
+    /// <summary>The job took its workers with it, time and again: they died or lost the broker while they held it.</summary>
+    WorkersLost,
+
     /// <summary>A fault of our own.</summary>
     Internal,
 }
 
-/// <summary>What a worker says of a job: progress while it runs, then exactly one report with phase Done or Failed.</summary>
+/// <summary>What a worker says of a job: progress while it runs, at least every few seconds, then one report with phase Done or Failed.</summary>
 public sealed record JobReport
 {
     public int Format { get; init; } = 1;
@@ -105,6 +123,12 @@ public sealed record JobReport
 
     /// <summary>0 to 1 over the whole job.</summary>
     public double Progress { get; init; }
+
+    /// <summary>Seconds until the job is done, as its worker estimates; null where there is nothing to say.</summary>
+    public double? SecondsLeft { get; init; }
+
+    /// <summary>Id of the worker; null in reports that no worker sent.</summary>
+    public string? Worker { get; init; }
 
     /// <summary>Set when <see cref="Phase"/> is Failed.</summary>
     public JobFailure? Failure { get; init; }

@@ -38,8 +38,8 @@ internal sealed partial class Worker(IJobQueue queue, JobRunner runner, Transcod
         try
         {
             // A delivery that keeps coming back without an answer took its workers with it.
-            if (attempt > options.MaxAttempts)
-                throw new JobException(JobFailure.Internal, $"Workers were lost at this job {attempt - 1} times; look at the master and at the workers' logs.");
+            if (delivery.Losses >= options.MaxAttempts)
+                throw new JobException(JobFailure.WorkersLost, $"Workers were lost at this job {delivery.Losses} times; look at the master and at the workers' logs.");
             string resultKey;
             await using (var progress = new ProgressReporter(queue, (phase, done) => Report(phase) with { Progress = done }, ProgressLost))
                 resultKey = (await runner.RunAsync(job, progress.Report, stop)).Value;
@@ -50,13 +50,13 @@ internal sealed partial class Worker(IJobQueue queue, JobRunner runner, Transcod
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            await delivery.ReturnAsync(TimeSpan.Zero, CancellationToken.None);
+            await delivery.ReleaseAsync(CancellationToken.None);
             JobReturned(job.JobId, attempt);
         }
         catch (JobException error) when (error.CanRetry && attempt < options.MaxAttempts)
         {
             var delay = RetryDelay(attempt);
-            await delivery.ReturnAsync(delay, CancellationToken.None);
+            await delivery.RetryAsync(delay, delivery.FailingSince ?? time.GetUtcNow(), CancellationToken.None);
             outcome = Retried;
             JobRetried(job.JobId, attempt, error.Failure, error.Message, delay.TotalSeconds, error.InnerException);
         }
@@ -70,7 +70,7 @@ internal sealed partial class Worker(IJobQueue queue, JobRunner runner, Transcod
         }
         catch (Exception)
         {
-            await delivery.ReturnAsync(options.RetryDelay, CancellationToken.None);
+            await delivery.RetryAsync(options.RetryDelay, delivery.FailingSince ?? time.GetUtcNow(), CancellationToken.None);
             throw;
         }
         finally

@@ -49,7 +49,7 @@ public sealed class FolderIngestTests : IAsyncLifetime
     {
         _origin.Dispose();
         await _node.DisposeAsync();
-        _queue.Dispose();
+        await _queue.DisposeAsync();
         _folder.Dispose();
     }
 

@@ -57,7 +57,7 @@ public sealed class PatienceTests : IAsyncLifetime
     {
         if (_node is not null)
             await _node.DisposeAsync();
-        _queue.Dispose();
+        await _queue.DisposeAsync();
         _store.Dispose();
         _folder.Dispose();
     }

@@ -2,12 +2,14 @@ using Delivery.Transcoder.Jobs;
 
 namespace Delivery.Transcoder.Tests.Jobs;
 
-public sealed class InProcessJobQueueTests : JobQueueConformance, IDisposable
+public sealed class InProcessJobQueueTests : JobQueueConformance, IAsyncDisposable
 {
     private readonly ManualTime _time = new();
     private readonly List<InProcessJobQueue> _queues = [];
 
-    protected override IJobQueue CreateQueue() => Create(InProcessJobQueue.DefaultCapacity);
+    protected override Task<IJobQueue> CreateQueueAsync() => Task.FromResult<IJobQueue>(Create(InProcessJobQueue.DefaultCapacity));
+
+    protected override DateTimeOffset Now => _time.GetUtcNow();
 
     protected override Task PassAsync(TimeSpan delay)
     {
@@ -15,7 +17,11 @@ public sealed class InProcessJobQueueTests : JobQueueConformance, IDisposable
         return Task.CompletedTask;
     }
 
-    public void Dispose() => _queues.ForEach(q => q.Dispose());
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var queue in _queues)
+            await queue.DisposeAsync();
+    }
 
     private InProcessJobQueue Create(int capacity)
     {
@@ -75,5 +81,45 @@ public sealed class InProcessJobQueueTests : JobQueueConformance, IDisposable
         await queue.ReportAsync(Report("b", JobPhase.Done, 1), default);
         var reports = await ReadReportsAsync(queue, 2);
         Assert.Equal([("a", 0.5), ("b", 1.0)], reports.Select(r => (r.JobId, r.Progress)));
+    }
+
+    [Fact]
+    public async Task Jobs_OfOneUrgency_ComeByTheirDeadline()
+    {
+        var queue = Create(10);
+        await queue.EnqueueAsync(Job("none"), default);
+        await queue.EnqueueAsync(Job("third", Now.AddDays(6)), default);
+        await queue.EnqueueAsync(Job("first", Now.AddDays(5)), default);
+        await queue.EnqueueAsync(Job("second", Now.AddDays(5)), default);
+        var order = new List<string>();
+        for (var i = 0; i < 4; i++)
+            order.Add((await ReceiveAsync(queue)).Job.JobId);
+        Assert.Equal(["first", "second", "third", "none"], order);
+    }
+
+    [Fact]
+    public async Task SameJob_QueuedOrHeld_IsOneJob()
+    {
+        var queue = Create(10);
+        await queue.EnqueueAsync(Job("a"), default);
+        await queue.EnqueueAsync(Job("a"), default);
+        var held = await ReceiveAsync(queue);
+        await queue.EnqueueAsync(Job("a"), default);
+        Assert.True(await IsIdleAsync(queue));
+        await held.CompleteAsync(default);
+        Assert.True(await IsIdleAsync(queue));
+    }
+
+    [Fact]
+    public async Task DelayedJob_AskedForAgain_IsOneJob()
+    {
+        var queue = Create(10);
+        await queue.EnqueueAsync(Job("a"), default);
+        await (await ReceiveAsync(queue)).RetryAsync(TimeSpan.FromSeconds(4), Now, default);
+        await queue.EnqueueAsync(Job("a"), default);
+        Assert.True(await IsIdleAsync(queue));
+        _time.Advance(TimeSpan.FromSeconds(4));
+        Assert.Equal(2, (await ReceiveAsync(queue)).Attempt);
+        Assert.True(await IsIdleAsync(queue));
     }
 }
