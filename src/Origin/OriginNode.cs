@@ -11,6 +11,7 @@ using Delivery.Origin.Ingest;
 using Delivery.Origin.Playback;
 using Delivery.TokenAuth;
 using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Ladders;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -107,17 +108,18 @@ public sealed partial class OriginNode : IAsyncDisposable
         var tracks = new CatalogCache<TrackManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, static track => track.MayBeStale, catalog.PeekTrackAsync);
         var releases = new CatalogCache<ReleaseManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, static release => release.MayBeStale, catalog.PeekReleaseAsync);
         var watch = new CatalogWatch(model, releases, tracks);
-        var live = new LiveJobs(options.MaxLiveJobs);
-        var dispatcher = new JobDispatcher(queue, catalog, model, time, loggers.CreateLogger<JobDispatcher>());
-        var publisher = new RenditionPublisher(catalog, watch, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var live = new LiveJobs(options.MaxLiveJobs, time);
+        var dispatcher = new JobDispatcher(queue, catalog, watch, model, live, options.JobRepairInterval, time, loggers.CreateLogger<JobDispatcher>());
+        var publisher = new RenditionPublisher(catalog, watch, dispatcher, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
 
         var deadline = new RequestDeadline(options.StoreTimeout, time);
         var views = new StatusViews(live);
         var stale = new StaleAnswers(metrics);
+        var ladders = new LadderStore(store);
         var intake = new MasterIntake(store, catalog, watch, dispatcher, options, time, loggers.CreateLogger<MasterIntake>());
-        var master = Own(new MasterEndpoint(catalog, intake, views, options, metrics, deadline));
+        var master = Own(new MasterEndpoint(catalog, intake, ladders, views, options, metrics, deadline));
         _api = Build(loggers, kestrel => Limit(kestrel, options), options.Host, options.Port);
         // A request's way: 1 whatever fails is answered, 2 which endpoint, 3 who may, 4 the endpoint.
         _api.UseMiddleware<FailureTable>();
@@ -125,7 +127,8 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
         new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
         master.Map(_api);
-        new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, deadline, time).Map(_api);
+        new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, metrics, deadline, time).Map(_api);
+        new LadderEndpoints(ladders, options, deadline).Map(_api);
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, stale, time).Map(_api);
 
         Address = await ListenAsync(

@@ -28,7 +28,7 @@ public sealed partial class OriginOptions
     /// </summary>
     public IReadOnlyList<string> EdgeBases { get; set; } = [];
 
-    /// <summary>Name of the ladder that new masters are transcoded with.</summary>
+    /// <summary>Name of the ladder that new masters are transcoded with. It must exist, built in or in the store; until it does, uploads are 503. Default <c>default-1</c>.</summary>
     public string Ladder { get; set; } = "default-1";
 
     /// <summary>
@@ -66,6 +66,9 @@ public sealed partial class OriginOptions
     /// <summary>Jobs whose progress is kept in memory. Default 10,000; beyond it a job shows no progress until it ends.</summary>
     public int MaxLiveJobs { get; set; } = 10_000;
 
+    /// <summary>How often a queue that outlives the process is compared with the catalog, for jobs that were lost or have become more urgent. Default 1 min.</summary>
+    public TimeSpan JobRepairInterval { get; set; } = TimeSpan.FromMinutes(1);
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -78,8 +81,8 @@ public sealed partial class OriginOptions
             problems.Add($"AdminPort: must differ from Port ({Port})");
         if (KeyRingPath.Length == 0)
             problems.Add("KeyRingPath: is required; it names the key ring file that signs URLs");
-        if (!LadderName().IsMatch(Ladder))
-            problems.Add($"Ladder: '{Ladder}' is not a ladder's name (1 to 64 of A-Z a-z 0-9 . _ -)");
+        if (!Transcoder.Ladders.Ladder.IsName(Ladder))
+            problems.Add($"Ladder: '{Ladder}' is not a ladder's name (lower-case words and a version, such as default-1, up to 64 characters)");
         Range(nameof(MaxMasterBytes), MaxMasterBytes, 1, 1L << 40);
         Range(nameof(MaxUploads), MaxUploads, 1, 10_000);
         Range(nameof(MinUploadBytesPerSecond), MinUploadBytesPerSecond, 1, 1 << 30);
@@ -91,6 +94,7 @@ public sealed partial class OriginOptions
         Span(nameof(ReadModelRefresh), ReadModelRefresh, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1));
         Span(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
+        Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
         Keys();
         Bases();
         return problems;
@@ -141,9 +145,6 @@ public sealed partial class OriginOptions
                 problems.Add($"EdgeBases: {EdgeBases.Count} is more than 16");
         }
     }
-
-    [GeneratedRegex("^[A-Za-z0-9._-]{1,64}\\z")]
-    private static partial Regex LadderName();
 
     [GeneratedRegex("^[0-9A-Fa-f]{64}\\z")]
     private static partial Regex Sha256Hex();

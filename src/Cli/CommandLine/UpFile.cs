@@ -72,4 +72,5 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Stores.PromotionEnd))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
 [JsonSerializable(typeof(Soak.SoakLine))]
+[JsonSerializable(typeof(JsonElement))]
 internal sealed partial class CliJson : JsonSerializerContext;

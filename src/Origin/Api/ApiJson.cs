@@ -18,6 +18,7 @@ namespace Delivery.Origin.Api;
 [JsonSerializable(typeof(TrackStatus))]
 [JsonSerializable(typeof(JobStatus))]
 [JsonSerializable(typeof(JobPage))]
+[JsonSerializable(typeof(LadderList))]
 [JsonSerializable(typeof(PlaybackRequest))]
 [JsonSerializable(typeof(PlaybackAnswer))]
 [JsonSerializable(typeof(ProblemDocument))]
