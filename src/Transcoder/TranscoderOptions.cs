@@ -1,3 +1,5 @@
+using Delivery.Transcoder.Cage;
+
 namespace Delivery.Transcoder;
 
 /// <summary>How a worker works. Every bound is here; the ladder itself is data (docs/formats/ladder.md).</summary>
@@ -51,6 +53,12 @@ public sealed record TranscoderOptions
     /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, plus or minus 20 %. Default 1 s (1, 4, 16 s).</summary>
     public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>
+    /// Weakest isolation of the tools that the worker starts with, in the order of <see cref="Isolation"/>. Default None: whatever this machine allows,
+    /// with a warning. Production asks for Sandbox, so that a machine without bubblewrap takes no job.
+    /// </summary>
+    public Isolation RequireIsolation { get; init; } = Isolation.None;
+
     /// <summary>Space that must stay free in <see cref="WorkFolder"/> beside what the job needs, 0 to 1 TiB. Default 256 MiB.</summary>
     public long MinFreeBytes { get; init; } = 256L << 20;
 
@@ -75,6 +83,7 @@ public sealed record TranscoderOptions
         CheckTime(KillGrace, TimeSpan.FromSeconds(0.05), TimeSpan.FromSeconds(30), nameof(KillGrace));
         Check(MaxAttempts is >= 1 and <= 20, nameof(MaxAttempts), MaxAttempts, "1 to 20");
         CheckTime(RetryDelay, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(RetryDelay));
+        Check(Enum.IsDefined(RequireIsolation), nameof(RequireIsolation), RequireIsolation, "None, NetworkNamespace, UserNamespace or Sandbox");
         Check(MinFreeBytes is >= 0 and <= 1L << 40, nameof(MinFreeBytes), MinFreeBytes, "0 to 1099511627776 (1 TiB)");
         return problems;
 
