@@ -5,6 +5,7 @@ using Delivery.ObjectStore;
 using Delivery.ObjectStore.Failover;
 using Delivery.Origin.Api;
 using Delivery.Origin.ApiKeys;
+using Delivery.Origin.Backfills;
 using Delivery.Origin.Catalog;
 using Delivery.Origin.Farm;
 using Delivery.Origin.Ingest;
@@ -112,6 +113,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         var dispatcher = new JobDispatcher(queue, catalog, watch, model, live, options.JobRepairInterval, time, loggers.CreateLogger<JobDispatcher>());
         var publisher = new RenditionPublisher(catalog, watch, dispatcher, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
+        var backfill = Own(new BackfillRun(queue, catalog, model, dispatcher, live, options, time, loggers.CreateLogger<BackfillRun>()));
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
 
         var deadline = new RequestDeadline(options.StoreTimeout, time);
@@ -129,6 +131,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         master.Map(_api);
         new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, metrics, deadline, time).Map(_api);
         new LadderEndpoints(ladders, options, deadline).Map(_api);
+        new BackfillEndpoints(catalog, model, ladders, backfill, deadline, time).Map(_api);
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, stale, time).Map(_api);
 
         Address = await ListenAsync(
@@ -151,7 +154,7 @@ public sealed partial class OriginNode : IAsyncDisposable
             "127.0.0.1",
             options.AdminPort);
         _background = Task.WhenAll(
-            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token));
+            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token), backfill.RunAsync(_stopping.Token));
         LogStarted(loggers.CreateLogger<OriginNode>(), Address, AdminAddress, options.ApiKeys.Count);
     }
 

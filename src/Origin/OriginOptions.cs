@@ -69,6 +69,9 @@ public sealed partial class OriginOptions
     /// <summary>How often a queue that outlives the process is compared with the catalog, for jobs that were lost or have become more urgent. Default 1 min.</summary>
     public TimeSpan JobRepairInterval { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>Jobs of a backfill in the queue or with workers at once. Default 200: as many slots are kept busy, and a cancel is over soon.</summary>
+    public int BackfillWindow { get; set; } = 200;
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -95,6 +98,7 @@ public sealed partial class OriginOptions
         Span(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
         Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
+        Range(nameof(BackfillWindow), BackfillWindow, 1, 10_000);
         Keys();
         Bases();
         return problems;
