@@ -107,9 +107,9 @@ public sealed partial class OriginNode : IAsyncDisposable
         var tracks = new CatalogCache<TrackManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, static track => track.MayBeStale, catalog.PeekTrackAsync);
         var releases = new CatalogCache<ReleaseManifest>(options.PlaybackCacheEntries, options.PlaybackCacheFreshness, options.StoreTimeout, time, static release => release.MayBeStale, catalog.PeekReleaseAsync);
         var watch = new CatalogWatch(model, releases, tracks);
-        var live = new LiveJobs(options.MaxLiveJobs);
-        var dispatcher = new JobDispatcher(queue, catalog, model, time, loggers.CreateLogger<JobDispatcher>());
-        var publisher = new RenditionPublisher(catalog, watch, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var live = new LiveJobs(options.MaxLiveJobs, time);
+        var dispatcher = new JobDispatcher(queue, catalog, watch, model, live, options.JobRepairInterval, time, loggers.CreateLogger<JobDispatcher>());
+        var publisher = new RenditionPublisher(catalog, watch, dispatcher, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
 
@@ -125,7 +125,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
         new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
         master.Map(_api);
-        new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, deadline, time).Map(_api);
+        new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, metrics, deadline, time).Map(_api);
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, stale, time).Map(_api);
 
         Address = await ListenAsync(

@@ -66,6 +66,9 @@ public sealed partial class OriginOptions
     /// <summary>Jobs whose progress is kept in memory. Default 10,000; beyond it a job shows no progress until it ends.</summary>
     public int MaxLiveJobs { get; set; } = 10_000;
 
+    /// <summary>How often a queue that outlives the process is compared with the catalog, for jobs that were lost or have become more urgent. Default 1 min.</summary>
+    public TimeSpan JobRepairInterval { get; set; } = TimeSpan.FromMinutes(1);
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -91,6 +94,7 @@ public sealed partial class OriginOptions
         Span(nameof(ReadModelRefresh), ReadModelRefresh, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1));
         Span(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
+        Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
         Keys();
         Bases();
         return problems;

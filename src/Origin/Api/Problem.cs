@@ -36,6 +36,8 @@ internal sealed class Problem : IResult
 
     public static Problem NotFailed(string detail) => new(409, "not-failed", "Not a failed job", detail);
 
+    public static Problem NotQueued(string detail) => new(409, "not-queued", "Not a job in work", detail);
+
     public static Problem TooLarge(long maxBytes) =>
         new(413, "too-large", "Too large", string.Create(CultureInfo.InvariantCulture, $"The body is larger than {maxBytes} bytes, the most that this call accepts."));
 

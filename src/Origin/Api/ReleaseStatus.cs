@@ -143,8 +143,15 @@ public sealed record JobStatus
     /// <summary>From 1; null before a worker has reported.</summary>
     public int? Attempt { get; init; }
 
+    /// <summary>Until it is done, as its worker estimates.</summary>
+    public double? SecondsLeft { get; init; }
+
+    /// <summary>Id of the worker that has it.</summary>
+    public string? Worker { get; init; }
+
     public TrackFailure? Failure { get; init; }
 
+    /// <summary>While a worker has it, its last life sign.</summary>
     public required DateTimeOffset UpdatedAt { get; init; }
 }
 

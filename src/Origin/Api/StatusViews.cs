@@ -86,6 +86,8 @@ internal sealed class StatusViews(LiveJobs live)
             },
             Progress = track.State == MasterState.Ready ? 1 : report?.Progress ?? 0,
             Attempt = report?.Attempt,
+            SecondsLeft = report?.SecondsLeft,
+            Worker = report?.Worker,
             Failure = track.Failure,
             UpdatedAt = report?.At ?? track.UpdatedAt,
         };

@@ -8,7 +8,7 @@ namespace Delivery.Origin.Catalog;
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    Converters = [typeof(WireEnum<MasterState>), typeof(WireEnum<JobFailure>)])]
+    Converters = [typeof(WireEnum<MasterState>), typeof(WireEnum<JobFailure>), typeof(WireEnum<JobUrgency>)])]
 [JsonSerializable(typeof(ReleaseManifest))]
 [JsonSerializable(typeof(TrackManifest))]
 [JsonSerializable(typeof(FileManifest))]

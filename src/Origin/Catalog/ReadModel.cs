@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
 using Delivery.ObjectStore;
 using Delivery.Origin.Api;
+using Delivery.Transcoder.Jobs;
 using Microsoft.Extensions.Logging;
 
 namespace Delivery.Origin.Catalog;
@@ -102,6 +103,21 @@ internal sealed partial class ReadModel(CatalogStore catalog, IObjectStore store
 internal sealed record TrackSummary(
     string TrackId, string ReleaseId, int Revision, MasterState State, string? UploadId, TrackFailure? Failure, bool Retires, DateTimeOffset UpdatedAt)
 {
+    public EnqueuedJob? Enqueued { get; private init; }
+
+    /// <summary>Something of it is published.</summary>
+    public bool Plays { get; private init; }
+
     public static TrackSummary Of(TrackManifest track) => new(
-        track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt);
+        track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt)
+    {
+        Enqueued = track.Enqueued,
+        Plays = track.Published is not null,
+    };
+
+    /// <inheritdoc cref="TrackManifest.Deadline"/>
+    public DateTimeOffset? Deadline(DateTimeOffset? availableFrom) => Plays ? null : availableFrom;
+
+    /// <summary>How urgent the newest master's job is now.</summary>
+    public JobUrgency Urgency(DateTimeOffset? availableFrom, DateTimeOffset now) => JobUrgencies.Of(JobPriority.Release, Deadline(availableFrom), now);
 }

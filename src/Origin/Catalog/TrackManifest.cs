@@ -50,14 +50,20 @@ internal sealed record TrackManifest : Manifest
     /// </summary>
     public IReadOnlyList<string>? Retired { get; init; }
 
+    /// <summary>The newest master's job is in a queue that outlives this process. Null: nothing says so, and it must be enqueued.</summary>
+    public EnqueuedJob? Enqueued { get; init; }
+
     public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
         new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
 
     /// <summary>The next revision.</summary>
     public TrackManifest Next(DateTimeOffset now) => this with { Revision = Revision + 1, UpdatedAt = now };
 
+    /// <summary>When the newest master's job must be done: never, for a track that plays already, so that a re-delivered back catalogue does not go before tomorrow's drop.</summary>
+    public DateTimeOffset? Deadline(DateTimeOffset? availableFrom) => Published is null ? availableFrom : null;
+
     /// <summary>The job of the newest master, or null when there is none.</summary>
-    public TranscodeJob? Job(DateTimeOffset? deadline) => Master is null
+    public TranscodeJob? Job(DateTimeOffset? availableFrom) => Master is null
         ? null
         : new TranscodeJob
         {
@@ -67,9 +73,12 @@ internal sealed record TrackManifest : Manifest
             MasterSha256 = Master.Sha256,
             MasterBytes = Master.Bytes,
             Ladder = Master.Ladder,
-            Deadline = deadline,
+            Deadline = Deadline(availableFrom),
         };
 }
+
+/// <summary>When the queue last confirmed a job, and the line that it went to.</summary>
+internal sealed record EnqueuedJob(DateTimeOffset At, JobUrgency Urgency);
 
 /// <summary>An accepted master.</summary>
 internal sealed record TrackMaster

@@ -18,7 +18,7 @@ namespace Delivery.Origin.Farm;
 /// 5 track manifest: nothing retired
 /// </code>
 /// </summary>
-internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWatch watch, LiveJobs live, OriginMetrics metrics, TimeProvider time, ILogger<RenditionPublisher> logger)
+internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWatch watch, JobDispatcher dispatcher, LiveJobs live, OriginMetrics metrics, TimeProvider time, ILogger<RenditionPublisher> logger)
 {
     /// <summary>File manifests written at once for one track.</summary>
     private const int Parallelism = 4;
@@ -73,7 +73,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             return;
         }
 
-        if (await catalog.ReadTrackAsync(report.TrackId, cancellationToken) is not { } track || track.Master?.Sha256 != set.MasterSha256)
+        if (await catalog.ReadTrackAsync(report.TrackId, cancellationToken) is not { } track || !IsWanted(track, set))
         {
             Supersede(report);
             return;
@@ -82,7 +82,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         // 2
         var published = Published(set, report.ResultKey!);
         var files = set.Renditions.DistinctBy(r => r.FileId).ToList();
-        if (track.State != MasterState.Ready || track.Published?.ResultKey != published.ResultKey)
+        if (track.State != MasterState.Ready)
         {
             await Parallel.ForEachAsync(files, Options(cancellationToken), async (file, token) =>
                 await catalog.UpdateFileAsync(file.FileId, before => AddUse(before, file, track.TrackId), token));
@@ -91,17 +91,17 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             var superseded = false;
             track = (await catalog.UpdateTrackAsync(track.TrackId, before =>
             {
-                superseded = before?.Master?.Sha256 != set.MasterSha256;
-                if (superseded || before!.Published?.ResultKey == published.ResultKey && before.State == MasterState.Ready)
+                superseded = before is null || !IsWanted(before, set);
+                if (superseded || before!.State == MasterState.Ready)
                     return before;
                 var retired = (before.Published?.Renditions ?? []).Select(r => r.FileId).Concat(before.Retired ?? [])
                     .Except(files.Select(f => f.FileId)).ToList();
-                return before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
+                return before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Enqueued = null, Published = published, Retired = retired.Count > 0 ? retired : null };
             }, cancellationToken))!;
             watch.Saw(track);
             if (superseded)
             {
-                // A newer master came between 2 and 3. What 2 wrote is taken back, unless the renditions that play are among it.
+                // A newer master or an operator's cancel came between 2 and 3. What 2 wrote is taken back, unless the renditions that play are among it.
                 var playing = track.Published?.Renditions.Select(r => r.FileId) ?? [];
                 await ForgetUseAsync(track.TrackId, files.Select(f => f.FileId).Except(playing), cancellationToken);
                 Supersede(report);
@@ -118,13 +118,22 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
 
     private async Task FailAsync(JobReport report, JobFailure failure, string message, CancellationToken cancellationToken)
     {
-        var changed = false;
+        var (changed, wanted) = (false, false);
         var track = await catalog.UpdateTrackAsync(report.TrackId, before =>
         {
             // A report of an earlier master, or a late one of a job that succeeded since, says nothing of the master that counts.
-            changed = before is { State: MasterState.Queued, Master: { } master } && JobIds.Of(before.TrackId, master.UploadId) == report.JobId;
-            return changed ? before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, Failure = new TrackFailure(failure, message, report.At) } : before;
+            var isCurrent = before is { State: MasterState.Queued, Master: { } master } && JobIds.Of(before.TrackId, master.UploadId) == report.JobId;
+            // The origin cancels in the manifest first, so a queued track was retried since: its job is wanted, and its worker has just dropped it.
+            wanted = isCurrent && failure == JobFailure.Cancelled;
+            changed = isCurrent && !wanted;
+            return changed ? before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, Enqueued = null, Failure = new TrackFailure(failure, message, report.At) } : before;
         }, cancellationToken);
+        if (wanted)
+        {
+            dispatcher.Offer(report.TrackId);
+            return;
+        }
+
         if (!changed)
         {
             LogStray(logger, report.JobId);
@@ -135,6 +144,10 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         metrics.CountJob(OriginMetrics.Word(failure));
         LogFailed(logger, report.TrackId, report.JobId, failure, message);
     }
+
+    /// <summary>Made from the newest master, and no operator has cancelled it.</summary>
+    private static bool IsWanted(TrackManifest track, RenditionSet set) =>
+        track.Master?.Sha256 == set.MasterSha256 && track is not { State: MasterState.Failed, Failure.Code: JobFailure.Cancelled };
 
     private void Supersede(JobReport report)
     {
@@ -208,7 +221,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
     [LoggerMessage(2312, LogLevel.Warning, "Track {TrackId} failed: job {JobId}: {Failure}: {Reason}")]
     private static partial void LogFailed(ILogger logger, string trackId, string jobId, JobFailure failure, string reason);
 
-    [LoggerMessage(2313, LogLevel.Information, "The result of job {JobId} is not published: track {TrackId} has a newer master")]
+    [LoggerMessage(2313, LogLevel.Information, "The result of job {JobId} is not published: track {TrackId} has a newer master, or an operator cancelled it")]
     private static partial void LogSuperseded(ILogger logger, string trackId, string jobId);
 
     [LoggerMessage(2314, LogLevel.Information, "A report of job {JobId} changes nothing: the track is unknown, ready, failed already, or has a newer master")]

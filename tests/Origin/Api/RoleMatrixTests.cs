@@ -21,6 +21,7 @@ public class RoleMatrixTests
         ["GET /v1/jobs"] = [ApiRole.Ingest, ApiRole.Operate],
         ["GET /v1/jobs/{jobId}"] = [ApiRole.Ingest, ApiRole.Operate],
         ["POST /v1/jobs/{jobId}:retry"] = [ApiRole.Ingest, ApiRole.Operate],
+        ["POST /v1/jobs/{jobId}:cancel"] = [ApiRole.Ingest, ApiRole.Operate],
         ["POST /v1/playback"] = [ApiRole.Playback],
     };
 
