@@ -4,6 +4,7 @@ using Delivery.ObjectStore.Failover;
 using Delivery.Transcoder.Cage;
 using Delivery.Transcoder.Encoding;
 using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Jobs.Rabbit;
 using Delivery.Transcoder.Probing;
 using Delivery.Transcoder.Tools;
 using Delivery.Transcoder.Verification;
@@ -85,7 +86,7 @@ public sealed partial class TranscoderNode : IAsyncDisposable
         AdminServer admin;
         try
         {
-            var exposition = new PrometheusExposition(TranscoderMetrics.MeterName, FailoverStore.MeterName);
+            var exposition = new PrometheusExposition(TranscoderMetrics.MeterName, RabbitJobQueue.MeterName, FailoverStore.MeterName);
             admin = await AdminServer.StartAsync(o.AdminPort, exposition, () => NotReady(queue, drain), log, ct);
         }
         catch

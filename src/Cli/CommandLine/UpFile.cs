@@ -71,5 +71,8 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Stores.PromotionLine))]
 [JsonSerializable(typeof(Stores.PromotionEnd))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
+[JsonSerializable(typeof(Roles.OriginLine))]
+[JsonSerializable(typeof(Roles.TranscoderLine))]
+[JsonSerializable(typeof(string[]))]
 [JsonSerializable(typeof(Soak.SoakLine))]
 internal sealed partial class CliJson : JsonSerializerContext;

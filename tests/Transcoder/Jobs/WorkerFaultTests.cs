@@ -3,6 +3,7 @@ using System.Diagnostics.Metrics;
 using Delivery.ObjectStore;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Tools;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
 namespace Delivery.Transcoder.Tests.Jobs;
@@ -177,6 +178,25 @@ public sealed class WorkerFaultTests
     }
 
     [Fact]
+    public async Task QueueThatIsAway_WhileAJobEnds_StopsNoJob_AndIsToldWhenItIsBack()
+    {
+        await using var farm = Farm.Create();
+        var queue = new AwayQueue(farm.Queue);
+        var job = await farm.UploadAsync(ShortMaster());
+        await using var node = await TranscoderNode.StartAsync(Farm.Options(farm.WorkFolder) with { AdminPort = 0 }, farm.Store, queue, NullLoggerFactory.Instance, TimeProvider.System, default);
+        var running = farm.RunAsync(job);
+        await Until.TrueAsync(() => !farm.Reports.IsEmpty, "Work");
+        queue.IsAway = true;
+        await Until.TrueAsync(() => queue.RefusedEnds == 2, "The end of the job, said twice");
+        using var client = new HttpClient { BaseAddress = node.AdminAddress };
+        Assert.Contains("away", await (await client.GetAsync("/readyz")).Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        queue.IsAway = false;
+        var report = await running;
+        Assert.Equal((JobPhase.Done, 1), (report.Phase, report.Attempt));
+        Assert.Equal(0, (await farm.Queue.MeasureAsync(default)).Total);
+    }
+
+    [Fact]
     public async Task StoreThatLosesOneCallInTwenty_CostsNoAttempt()
     {
         FaultyStore? faulty = null;
@@ -200,6 +220,7 @@ public sealed class WorkerFaultTests
         }
 
         Assert.True(lost >= calls / 20, $"{lost} of {calls} calls were lost.");
+        TestContext.Current.TestOutputHelper!.WriteLine($"{lost} of {calls} calls were lost.");
     }
 
     [Fact]
