@@ -27,7 +27,7 @@ public sealed class RabbitBroker : IAsyncDisposable
         Folder = Path.Combine(Path.GetTempPath(), $"rabbitmq-{Environment.ProcessId}-{port}");
         // A session of its own: a signal from the terminal must not end it before it has cleaned up.
         _process = Process.Start(new ProcessStartInfo(
-            "setsid", ["bash", Path.Combine(AppContext.BaseDirectory, "rabbitmq-start.sh"), Folder, $"{port}", $"{port + 1}", .. settings])
+            "setsid", ["bash", Path.Combine(AppContext.BaseDirectory, "rabbitmq-start.sh"), Folder, $"{port}", .. settings])
         { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
         _process.ErrorDataReceived += (_, line) => Note(line.Data);
         _process.BeginErrorReadLine();
@@ -122,7 +122,8 @@ public sealed class RabbitBroker : IAsyncDisposable
                 continue;
             using var clients = Bind(port);
             using var nodes = Bind(port + 1);
-            if (clients is not null && nodes is not null)
+            using var names = Bind(port + 2);
+            if (clients is not null && nodes is not null && names is not null)
                 return (block, port);
             block.Dispose();
         }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A throw-away RabbitMQ of Debian's package: loopback only, no epmd. Lives as long as its standard input stays open, so nothing is left when the program that
 # started it is killed.
-# usage: rabbitmq-start.sh FOLDER PORT DISTPORT [LINE …]    FOLDER is made and removed; further lines go into rabbitmq.conf
+# usage: rabbitmq-start.sh FOLDER PORT [LINE …]    FOLDER is made and removed; takes PORT, PORT+1 and PORT+2; further lines go into rabbitmq.conf
 # prints "ready"; then each line of standard input is a command: "stop" ends the broker in order, "kill" by SIGKILL, "start" starts it again; each answers "ready".
 set -euo pipefail
-folder=${1:?usage: rabbitmq-start.sh FOLDER PORT DISTPORT [LINE …]} port=$2 dist=$3
-shift 3
+folder=${1:?usage: rabbitmq-start.sh FOLDER PORT [LINE …]} port=$2 dist=$(($2 + 1))
+shift 2
 [ ! -e "$folder" ] || { echo "$folder exists" >&2; exit 1; }
 mkdir -p "$folder"/{mnesia,log,home}
 
@@ -33,7 +33,9 @@ C
 } >"$folder/rabbitmq.conf"
 echo '[].' >"$folder/plugins"
 export HOME="$folder/home"
-export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_NODENAME=test@localhost
+export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_NODENAME="test-$port@localhost"
+# A port where no epmd listens: the machine's own would know of every broker here.
+export ERL_EPMD_PORT=$((port + 2)) ERL_CRASH_DUMP_SECONDS=0
 export RABBITMQ_CONFIG_FILE="$folder/rabbitmq" RABBITMQ_MNESIA_BASE="$folder/mnesia" RABBITMQ_LOG_BASE="$folder/log"
 export RABBITMQ_ENABLED_PLUGINS_FILE="$folder/plugins" RABBITMQ_PID_FILE="$folder/pid" RABBITMQ_DIST_PORT="$dist"
 export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-start_epmd false -erl_epmd_port $dist -kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none"
@@ -46,7 +48,7 @@ start() {
   broker=$!
   # It opens its port when everything else is ready.
   until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-    kill -0 "$broker" 2>/dev/null || { echo "rabbitmq-server ended" >&2; exit 1; }
+    kill -0 "$broker" 2>/dev/null || { tail -n 30 "$folder"/log/* >&2; echo "rabbitmq-server ended" >&2; exit 1; }
     sleep 0.05
   done
 }

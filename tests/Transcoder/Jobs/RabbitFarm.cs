@@ -12,7 +12,7 @@ public sealed class SharedBroker : ICollectionFixture<SharedBroker>, IAsyncLifet
 
     public async ValueTask InitializeAsync() => Broker = await RabbitBroker.StartAsync();
 
-    public ValueTask DisposeAsync() => Broker.DisposeAsync();
+    public ValueTask DisposeAsync() => Broker?.DisposeAsync() ?? default; // Null where it did not start.
 }
 
 /// <summary>The queues and exchanges of one test, and the processes that it plays.</summary>
@@ -42,7 +42,7 @@ public sealed class RabbitFarm(RabbitBroker broker) : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (var queue in _queues)
+        foreach (var queue in _queues.ToArray())
             await queue.DisposeAsync();
     }
 }

@@ -11,8 +11,11 @@ internal sealed partial class BrokerConnection : IAsyncDisposable
 {
     private static readonly TimeSpan MinReconnectDelay = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>A farm finds its broker again this long after it is back; a hundred processes that look for it cost it 20 tries a second.</summary>
-    private static readonly TimeSpan MaxReconnectDelay = TimeSpan.FromSeconds(5);
+    /// <summary>A farm finds its broker again this long after it is back; a hundred processes that look for it cost it 50 tries a second.</summary>
+    private static readonly TimeSpan MaxReconnectDelay = TimeSpan.FromSeconds(2);
+
+    /// <summary>A connection that lasted as long was a good one: the next try comes soon. One that breaks at once must not be made again and again.</summary>
+    private static readonly TimeSpan GoodSession = TimeSpan.FromSeconds(5);
 
     private readonly Lock _lock = new();
     private readonly BrokerOptions _options;
@@ -93,8 +96,9 @@ internal sealed partial class BrokerConnection : IAsyncDisposable
                 await prepare(session, _stop.Token);
                 metrics.Connected();
                 LogConnected(_options.Shown);
-                (delay, said) = (MinReconnectDelay, null);
+                said = null;
                 _current = session;
+                var connected = _time.GetTimestamp();
                 lock (_lock)
                 {
                     if (_session.Task.IsCompleted)
@@ -103,6 +107,8 @@ internal sealed partial class BrokerConnection : IAsyncDisposable
                 }
 
                 await WhenEndedAsync(session);
+                if (_time.GetElapsedTime(connected) >= GoodSession)
+                    delay = MinReconnectDelay;
                 _fault = $"The message broker {_options.Shown} was lost: {session.Reason.TrimEnd('.')}.";
                 if (!_stop.IsCancellationRequested)
                     LogLost(_fault);
@@ -153,6 +159,7 @@ internal sealed partial class BrokerConnection : IAsyncDisposable
         {
             var what = cause switch
             {
+                BrokerUnreachableException => null, // Around the reason.
                 PossibleAuthenticationFailureException or AuthenticationFailureException => "refuses the user name or the password; mend the URL, or the user on the broker",
                 OperationInterruptedException { ShutdownReason: { ReplyCode: Constants.NotAllowed } why } => $"does not open its virtual host ({why.ReplyText.TrimEnd('.')}); make it, and give the user rights on it",
                 OperationInterruptedException { ShutdownReason: { ReplyCode: Constants.AccessRefused } why } => $"refuses ({why.ReplyText.TrimEnd('.')}); give the user the rights to configure, write and read",
