@@ -29,6 +29,8 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
     /// </summary>
     public const int MaxLogLines = 200;
 
+    // What a pipe of Linux holds (pipe(7)).
+    private const int OutputBufferBytes = 65_536;
     private const int Sigterm = 15;
     private const int ExitBySignal = 128;
     private const int Sigxcpu = 24;
@@ -56,11 +58,17 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         var log = new Queue<string>();
         // Both pipes are drained at once: a tool blocks when either is full.
         var draining = Task.WhenAll(
-            BoundedLines.ReadAsync(process.StandardOutput, line =>
-            {
-                if (run.OnOutput?.Invoke(line) == true && run.StallTimeout is { } again)
-                    stall.CancelAfter(again);
-            }),
+            run.OnOutputBytes is { } onBytes
+                ? ReadBytesAsync(process.StandardOutput.BaseStream, bytes =>
+                {
+                    onBytes(bytes);
+                    Progressed();
+                })
+                : BoundedLines.ReadAsync(process.StandardOutput, line =>
+                {
+                    if (run.OnOutput?.Invoke(line) == true)
+                        Progressed();
+                }),
             BoundedLines.ReadAsync(process.StandardError, line =>
             {
                 if (log.Count == MaxLogLines)
@@ -80,6 +88,12 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         await draining;
         cancellationToken.ThrowIfCancellationRequested();
         return new ToolOutcome(End(process.ExitCode), process.ExitCode, [.. log]);
+
+        void Progressed()
+        {
+            if (run.StallTimeout is { } again)
+                stall.CancelAfter(again);
+        }
 
         ToolEnd End(int exitCode) => exitCode switch
         {
@@ -125,6 +139,14 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         ]);
         command.AddRange(run.Arguments);
         return command;
+    }
+
+    private static async Task ReadBytesAsync(Stream output, Action<ReadOnlySpan<byte>> onBytes)
+    {
+        var buffer = new byte[OutputBufferBytes];
+        int read;
+        while ((read = await output.ReadAsync(buffer)) > 0)
+            onBytes(buffer.AsSpan(0, read));
     }
 
     private ProcessStartInfo StartInfo(ToolRun run)
