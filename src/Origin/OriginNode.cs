@@ -109,7 +109,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         var watch = new CatalogWatch(model, releases, tracks);
         var live = new LiveJobs(options.MaxLiveJobs);
         var dispatcher = new JobDispatcher(queue, catalog, model, time, loggers.CreateLogger<JobDispatcher>());
-        var publisher = new RenditionPublisher(catalog, watch, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var publisher = new RenditionPublisher(catalog, watch, live, options.Quality, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
 
@@ -124,6 +124,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseRouting();
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
         new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
+        new WaveformEndpoint(tracks, store, stale, deadline).Map(_api);
         master.Map(_api);
         new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, deadline, time).Map(_api);
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, stale, time).Map(_api);

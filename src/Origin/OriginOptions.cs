@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Delivery.Origin.ApiKeys;
+using Delivery.Transcoder.Analysis;
 
 namespace Delivery.Origin;
 
@@ -66,6 +67,9 @@ public sealed partial class OriginOptions
     /// <summary>Jobs whose progress is kept in memory. Default 10,000; beyond it a job shows no progress until it ends.</summary>
     public int MaxLiveJobs { get; set; } = 10_000;
 
+    /// <summary>From where on a fact of a master becomes a warning in its track's manifest. Changes nothing that is published already.</summary>
+    public QualityThresholds Quality { get; set; } = new();
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -91,6 +95,7 @@ public sealed partial class OriginOptions
         Span(nameof(ReadModelRefresh), ReadModelRefresh, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1));
         Span(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
+        problems.AddRange(Quality.Validate(nameof(Quality)));
         Keys();
         Bases();
         return problems;

@@ -71,10 +71,9 @@ internal sealed class JobRunner(
         }
 
         // 4. encode
-        Analysis.MasterMeasurement measured;
-        string? masterMd5;
+        EncodedMaster encoded;
         using (Phase(JobPhase.Encode))
-            (measured, masterMd5) = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
+            encoded = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
         metrics.AudioEncoded(plan.Master.Duration);
 
         // 5. verify
@@ -83,8 +82,9 @@ internal sealed class JobRunner(
         {
             verified = await verifier.VerifyAsync(
                 folder.Path,
+                MasterFile,
                 plan,
-                masterMd5,
+                encoded,
                 () =>
                 {
                     onProgress(JobPhase.Verify, 0.5);
@@ -96,8 +96,8 @@ internal sealed class JobRunner(
         // 6. publish
         using (Phase(JobPhase.Publish))
         {
-            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, measured, verified);
-            await _results.PublishAsync(set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
+            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, encoded, verified);
+            await _results.PublishAsync(set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], encoded.Waveform.ToBytes(), manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
         }
 
         return manifestKey;
