@@ -111,7 +111,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         var watch = new CatalogWatch(model, releases, tracks);
         var live = new LiveJobs(options.MaxLiveJobs, time);
         var dispatcher = new JobDispatcher(queue, catalog, watch, model, live, options.JobRepairInterval, time, loggers.CreateLogger<JobDispatcher>());
-        var publisher = new RenditionPublisher(catalog, watch, dispatcher, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var publisher = new RenditionPublisher(catalog, watch, dispatcher, live, options.Quality, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var backfill = Own(new BackfillRun(queue, catalog, model, dispatcher, live, options, time, loggers.CreateLogger<BackfillRun>()));
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
@@ -128,6 +128,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseRouting();
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
         new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
+        new WaveformEndpoint(tracks, store, stale, deadline).Map(_api);
         master.Map(_api);
         new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, metrics, deadline, time).Map(_api);
         new LadderEndpoints(ladders, options, deadline).Map(_api);

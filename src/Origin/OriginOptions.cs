@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Delivery.Origin.ApiKeys;
+using Delivery.Transcoder.Analysis;
 
 namespace Delivery.Origin;
 
@@ -72,6 +73,9 @@ public sealed partial class OriginOptions
     /// <summary>Jobs of a backfill in the queue or with workers at once. Default 200: as many slots are kept busy, and a cancel is over soon.</summary>
     public int BackfillWindow { get; set; } = 200;
 
+    /// <summary>From where on a fact of a master becomes a warning in its track's manifest. Changes nothing that is published already.</summary>
+    public QualityThresholds Quality { get; set; } = new();
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -99,6 +103,7 @@ public sealed partial class OriginOptions
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
         Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
         Range(nameof(BackfillWindow), BackfillWindow, 1, 10_000);
+        problems.AddRange(Quality.Validate(nameof(Quality)));
         Keys();
         Bases();
         return problems;
