@@ -112,6 +112,9 @@ internal sealed record TrackSummary(
 
     public BackfillFailure? BackfillFailure { get; private init; }
 
+    /// <summary>Age of the oldest event that receivers of webhooks have not all taken; null: there is none.</summary>
+    public DateTimeOffset? AnnouncesSince { get; private init; }
+
     public bool Plays => PublishedLadder is not null;
 
     public static TrackSummary Of(TrackManifest track) => new(
@@ -121,6 +124,7 @@ internal sealed record TrackSummary(
         PublishedLadder = track.Published?.Ladder,
         PublishedAt = track.Published?.PublishedAt,
         BackfillFailure = track.BackfillFailure,
+        AnnouncesSince = track.Announcements is [var oldest, ..] ? oldest.At : null,
     };
 
     /// <inheritdoc cref="TrackManifest.Deadline"/>

@@ -1,4 +1,5 @@
 using Delivery.Origin.Api;
+using Delivery.Origin.Webhooks;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 
@@ -55,6 +56,9 @@ internal sealed record TrackManifest : Manifest
 
     /// <summary>Why the newest master could not be made with another ladder; what is published plays on. Cleared when something is published, or a new master comes.</summary>
     public BackfillFailure? BackfillFailure { get; init; }
+
+    /// <summary>What receivers of webhooks have not all taken yet, oldest first.</summary>
+    public IReadOnlyList<Announcement>? Announcements { get; init; }
 
     public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
         new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
