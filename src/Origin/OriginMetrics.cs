@@ -59,6 +59,9 @@ internal sealed class OriginMetrics : IDisposable
     /// <summary>Once: events that wait for a receiver.</summary>
     public void WatchWebhooks(Func<int> pending) => _meter.CreateObservableGauge("delivery.origin.webhooks.pending", pending, description: "Events that this origin has yet to deliver to some receiver.");
 
+    /// <summary>Once per name: a gauge that asks when it is read.</summary>
+    public void Watch(string name, string? unit, string description, Func<IEnumerable<Measurement<double>>> values) => _meter.CreateObservableGauge(name, values, unit, description);
+
     public void CountRelease(string outcome) => _releases.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 
     public void CountStale(string call) => _stale.Add(1, new KeyValuePair<string, object?>("call", call));

@@ -116,6 +116,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         var publisher = new RenditionPublisher(catalog, watch, dispatcher, webhooks, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var backfill = Own(new BackfillRun(queue, catalog, model, dispatcher, live, options, time, loggers.CreateLogger<BackfillRun>()));
+        var signals = new FarmSignals(queue, model, live, backfill, metrics, time, loggers.CreateLogger<FarmSignals>());
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
 
         var deadline = new RequestDeadline(options.StoreTimeout, time);
@@ -156,7 +157,7 @@ public sealed partial class OriginNode : IAsyncDisposable
             "127.0.0.1",
             options.AdminPort);
         _background = Task.WhenAll(
-            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token), backfill.RunAsync(_stopping.Token), webhooks.RunAsync(_stopping.Token));
+            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token), backfill.RunAsync(_stopping.Token), webhooks.RunAsync(_stopping.Token), signals.RunAsync(_stopping.Token));
         LogStarted(loggers.CreateLogger<OriginNode>(), Address, AdminAddress, options.ApiKeys.Count);
     }
 

@@ -66,7 +66,7 @@ internal sealed class JobEndpoints(
     {
         using var limit = deadline.Start(context);
         var (track, retried) = await ChangeAsync(
-            jobId, MasterState.Failed, before => before with { State = MasterState.Queued, Failure = null, Enqueued = null }, limit.Token);
+            jobId, MasterState.Failed, before => before with { State = MasterState.Queued, Failure = null, QueuedAt = before.UpdatedAt, Enqueued = null }, limit.Token);
         if (track is null)
             return NoSuch(jobId);
         if (!retried)
@@ -80,7 +80,7 @@ internal sealed class JobEndpoints(
         using var limit = deadline.Start(context);
         var failure = new TrackFailure(JobFailure.Cancelled, "The job was cancelled. To go on with this master, retry the job or upload the master again; or upload another one.", time.GetUtcNow());
         var (track, cancelled) = await ChangeAsync(
-            jobId, MasterState.Queued, before => webhooks.Announce(before with { State = MasterState.Failed, Failure = failure, Enqueued = null }), limit.Token);
+            jobId, MasterState.Queued, before => webhooks.Announce(before with { State = MasterState.Failed, Failure = failure, QueuedAt = null, Enqueued = null }), limit.Token);
         if (track is null)
             return NoSuch(jobId);
         if (!cancelled)

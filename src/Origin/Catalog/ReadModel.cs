@@ -105,6 +105,12 @@ internal sealed record TrackSummary(
 {
     public EnqueuedJob? Enqueued { get; private init; }
 
+    /// <summary>Bytes of the newest master; 0 when there is none.</summary>
+    public long MasterBytes { get; private init; }
+
+    /// <inheritdoc cref="TrackManifest.QueuedAt"/>
+    public DateTimeOffset? QueuedAt { get; private init; }
+
     /// <summary>Ladder of what is published; null: nothing is.</summary>
     public string? PublishedLadder { get; private init; }
 
@@ -121,6 +127,8 @@ internal sealed record TrackSummary(
         track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt)
     {
         Enqueued = track.Enqueued,
+        MasterBytes = track.Master?.Bytes ?? 0,
+        QueuedAt = track.QueuedAt,
         PublishedLadder = track.Published?.Ladder,
         PublishedAt = track.Published?.PublishedAt,
         BackfillFailure = track.BackfillFailure,

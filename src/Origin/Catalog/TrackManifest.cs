@@ -51,6 +51,9 @@ internal sealed record TrackManifest : Manifest
     /// </summary>
     public IReadOnlyList<string>? Retired { get; init; }
 
+    /// <summary>Since when the newest master waits for the farm's end of it; null when it does not.</summary>
+    public DateTimeOffset? QueuedAt { get; init; }
+
     /// <summary>The newest master's job is in a queue that outlives this process. Null: nothing says so, and it must be enqueued.</summary>
     public EnqueuedJob? Enqueued { get; init; }
 

@@ -98,7 +98,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
                     return before;
                 var retired = (before.Published?.Renditions ?? []).Select(r => r.FileId).Concat(before.Retired ?? [])
                     .Except(files.Select(f => f.FileId)).ToList();
-                var ready = before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Enqueued = null, BackfillFailure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
+                var ready = before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, QueuedAt = null, Enqueued = null, BackfillFailure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
                 // A backfill changes nothing that a receiver waits for, a hundred million times.
                 return JobIds.BackfillLadder(report.JobId) is null ? webhooks.Announce(ready) : ready;
             }, cancellationToken))!;
@@ -151,7 +151,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             wanted = isCurrent && failure == JobFailure.Cancelled;
             changed = isCurrent && !wanted;
             return changed
-                ? webhooks.Announce(before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, Enqueued = null, Failure = new TrackFailure(failure, message, report.At) })
+                ? webhooks.Announce(before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, QueuedAt = null, Enqueued = null, Failure = new TrackFailure(failure, message, report.At) })
                 : before;
         }, cancellationToken);
         if (wanted)
