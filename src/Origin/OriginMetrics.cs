@@ -16,6 +16,7 @@ internal sealed class OriginMetrics : IDisposable
     private readonly Counter<long> _uploads;
     private readonly Counter<long> _uploadBytes;
     private readonly Counter<long> _jobs;
+    private readonly Counter<long> _backfills;
     private readonly Counter<long> _releases;
     private readonly Counter<long> _stale;
 
@@ -27,6 +28,7 @@ internal sealed class OriginMetrics : IDisposable
         _uploads = _meter.CreateCounter<long>("delivery.origin.uploads", description: "Uploads of masters by outcome.");
         _uploadBytes = _meter.CreateCounter<long>("delivery.origin.upload.size", "By", "Bytes of masters received, by outcome.");
         _jobs = _meter.CreateCounter<long>("delivery.origin.jobs.settled", description: "Jobs settled by outcome: published, superseded, or the farm's failure code.");
+        _backfills = _meter.CreateCounter<long>("delivery.origin.backfill.jobs.settled", description: "Jobs of backfills settled by outcome: published, superseded, or the farm's failure code.");
         _releases = _meter.CreateCounter<long>("delivery.origin.release.puts", description: "Release documents accepted, by outcome: created, changed, unchanged.");
         _stale = _meter.CreateCounter<long>("delivery.origin.stale_answers", description: "Answers that say Delivery-Stale, by call: playback, release, track, job.");
     }
@@ -47,6 +49,8 @@ internal sealed class OriginMetrics : IDisposable
     }
 
     public void CountJob(string outcome) => _jobs.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
+
+    public void CountBackfill(string outcome) => _backfills.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 
     public void CountRelease(string outcome) => _releases.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 

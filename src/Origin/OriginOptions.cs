@@ -28,7 +28,7 @@ public sealed partial class OriginOptions
     /// </summary>
     public IReadOnlyList<string> EdgeBases { get; set; } = [];
 
-    /// <summary>Name of the ladder that new masters are transcoded with.</summary>
+    /// <summary>Name of the ladder that new masters are transcoded with. It must exist, built in or in the store; until it does, uploads are 503. Default <c>default-1</c>.</summary>
     public string Ladder { get; set; } = "default-1";
 
     /// <summary>
@@ -69,6 +69,9 @@ public sealed partial class OriginOptions
     /// <summary>How often a queue that outlives the process is compared with the catalog, for jobs that were lost or have become more urgent. Default 1 min.</summary>
     public TimeSpan JobRepairInterval { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>Jobs of a backfill in the queue or with workers at once. Default 200: as many slots are kept busy, and a cancel is over soon.</summary>
+    public int BackfillWindow { get; set; } = 200;
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -81,8 +84,8 @@ public sealed partial class OriginOptions
             problems.Add($"AdminPort: must differ from Port ({Port})");
         if (KeyRingPath.Length == 0)
             problems.Add("KeyRingPath: is required; it names the key ring file that signs URLs");
-        if (!LadderName().IsMatch(Ladder))
-            problems.Add($"Ladder: '{Ladder}' is not a ladder's name (1 to 64 of A-Z a-z 0-9 . _ -)");
+        if (!Transcoder.Ladders.Ladder.IsName(Ladder))
+            problems.Add($"Ladder: '{Ladder}' is not a ladder's name (lower-case words and a version, such as default-1, up to 64 characters)");
         Range(nameof(MaxMasterBytes), MaxMasterBytes, 1, 1L << 40);
         Range(nameof(MaxUploads), MaxUploads, 1, 10_000);
         Range(nameof(MinUploadBytesPerSecond), MinUploadBytesPerSecond, 1, 1 << 30);
@@ -95,6 +98,7 @@ public sealed partial class OriginOptions
         Span(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
         Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
+        Range(nameof(BackfillWindow), BackfillWindow, 1, 10_000);
         Keys();
         Bases();
         return problems;
@@ -145,9 +149,6 @@ public sealed partial class OriginOptions
                 problems.Add($"EdgeBases: {EdgeBases.Count} is more than 16");
         }
     }
-
-    [GeneratedRegex("^[A-Za-z0-9._-]{1,64}\\z")]
-    private static partial Regex LadderName();
 
     [GeneratedRegex("^[0-9A-Fa-f]{64}\\z")]
     private static partial Regex Sha256Hex();

@@ -30,7 +30,7 @@ public sealed partial class TranscoderNode : IAsyncDisposable
 
     private TranscoderNode(
         CancellationTokenSource drain, WorkArea area, TranscoderMetrics metrics, AdminServer admin, Worker worker, TranscoderOptions options, TimeProvider time, ILogger logger,
-        NetworkIsolation isolation, string encoderId)
+        Isolation isolation, string encoderId)
     {
         (_drain, _area, _metrics, _admin, _worker, _options, _time, _logger) = (drain, area, metrics, admin, worker, options, time, logger);
         (Isolation, EncoderId) = (isolation, encoderId);
@@ -46,8 +46,8 @@ public sealed partial class TranscoderNode : IAsyncDisposable
     /// <summary>What stands in the key of every result of this worker, for example <c>ffmpeg-5.1.9-1a2b3c4d</c>.</summary>
     public string EncoderId { get; }
 
-    /// <summary>How the tools are kept from the network on this machine.</summary>
-    public NetworkIsolation Isolation { get; }
+    /// <summary>How the tools are kept from this machine.</summary>
+    public Isolation Isolation { get; }
 
     /// <summary>Finds the tools, tries them on a reference master (about a second), and starts to take jobs.</summary>
     /// <exception cref="OptionsValidationException">Lists everything that is wrong with the options.</exception>
@@ -62,17 +62,16 @@ public sealed partial class TranscoderNode : IAsyncDisposable
             throw new OptionsValidationException("Transcoder", typeof(TranscoderOptions), problems);
         var logger = log.CreateLogger<TranscoderNode>();
         var tools = ToolSet.Find(o.ToolPath);
-        var isolation = await NetworkIsolationProbe.ProbeAsync(tools, ct);
-        if (isolation == NetworkIsolation.None)
-            NotIsolated(logger);
-
         var area = WorkArea.Open(o.WorkFolder, out var removed);
         if (removed > 0)
             LeftoversRemoved(logger, removed, o.WorkFolder);
-        var cage = new ToolCage(tools, isolation, time);
+        Isolation isolation;
+        ToolCage cage;
         EncoderProfile profile;
         try
         {
+            isolation = await IsolateAsync(tools, o, area, logger, time, ct);
+            cage = new ToolCage(tools, isolation, time);
             profile = await EncoderProfile.DetectAsync(tools, cage, o, area, ct);
         }
         catch
@@ -96,6 +95,7 @@ public sealed partial class TranscoderNode : IAsyncDisposable
         }
 
         var metrics = new TranscoderMetrics(isolation, o.Slots);
+        cage.OnEnd = metrics.ToolEnded;
         var runner = new JobRunner(
             new RetryingStore(store, metrics.StoreRetried, time), o, profile, area, new Prober(tools, cage, o), new Encoder(tools, cage, o), new Verifier(tools, cage, o), metrics, time);
         var worker = new Worker(queue, runner, o, metrics, time, log.CreateLogger<Worker>());
@@ -127,6 +127,22 @@ public sealed partial class TranscoderNode : IAsyncDisposable
         _stop.Dispose();
     }
 
+    private static async Task<Isolation> IsolateAsync(ToolSet tools, TranscoderOptions o, WorkArea area, ILogger logger, TimeProvider time, CancellationToken ct)
+    {
+        using var folder = area.CreateJobFolder();
+        var (isolation, lacks) = await IsolationProbe.ProbeAsync(tools, folder.Path, time, ct);
+        if (isolation < o.RequireIsolation)
+        {
+            throw new ToolsMissingException(
+                tools.Bwrap is null ? ["bwrap"] : [],
+                $"The tools would run with the isolation {isolation}, and Transcoder:RequireIsolation asks for {o.RequireIsolation}: {lacks?.TrimEnd('.')}. Install bubblewrap and allow user namespaces, or ask for less.");
+        }
+
+        if (lacks is not null)
+            NotSandboxed(logger, isolation, lacks);
+        return isolation;
+    }
+
     private static List<string> NotReady(IJobQueue queue, CancellationTokenSource drain)
     {
         List<string> reasons = [];
@@ -137,11 +153,12 @@ public sealed partial class TranscoderNode : IAsyncDisposable
         return reasons;
     }
 
-    [LoggerMessage(3001, LogLevel.Information, "Transcoder started: encoder {EncoderId}, {Slots} slots, isolation {Isolation}, HE-AAC v2 {HeAacV2}")]
-    private static partial void Started(ILogger logger, string encoderId, int slots, NetworkIsolation isolation, bool heAacV2);
 
-    [LoggerMessage(3002, LogLevel.Warning, "This system allows no network namespaces: ffmpeg runs with the network in reach, held back only by its protocol whitelist")]
-    private static partial void NotIsolated(ILogger logger);
+    [LoggerMessage(3001, LogLevel.Information, "Transcoder started: encoder {EncoderId}, {Slots} slots, isolation {Isolation}, HE-AAC v2 {HeAacV2}")]
+    private static partial void Started(ILogger logger, string encoderId, int slots, Isolation isolation, bool heAacV2);
+
+    [LoggerMessage(3002, LogLevel.Warning, "The tools run with the isolation {Isolation}, not in a sandbox: a decoder with a hole could read what the worker can. {Lacks}")]
+    private static partial void NotSandboxed(ILogger logger, Isolation isolation, string lacks);
 
     [LoggerMessage(3003, LogLevel.Information, "Removed what {Count} dead workers left in {WorkFolder}")]
     private static partial void LeftoversRemoved(ILogger logger, int count, string workFolder);

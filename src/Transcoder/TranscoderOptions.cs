@@ -1,3 +1,4 @@
+using Delivery.Transcoder.Cage;
 using System.Security.Cryptography;
 
 namespace Delivery.Transcoder;
@@ -56,6 +57,12 @@ public sealed record TranscoderOptions
     /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, plus or minus 20 %. Default 1 s (1, 4, 16 s).</summary>
     public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>
+    /// Weakest isolation of the tools that the worker starts with, in the order of <see cref="Isolation"/>. Default None: whatever this machine allows,
+    /// with a warning. Production asks for Sandbox, so that a machine without bubblewrap takes no job.
+    /// </summary>
+    public Isolation RequireIsolation { get; init; } = Isolation.None;
+
     /// <summary>Longest delay between two attempts, 1 ms to 1 h. Default 4 min: an outage's end is noticed within it.</summary>
     public TimeSpan MaxRetryDelay { get; init; } = TimeSpan.FromMinutes(4);
 
@@ -101,6 +108,7 @@ public sealed record TranscoderOptions
         CheckTime(KillGrace, TimeSpan.FromSeconds(0.05), TimeSpan.FromSeconds(30), nameof(KillGrace));
         Check(MaxAttempts is >= 1 and <= 20, nameof(MaxAttempts), MaxAttempts, "1 to 20");
         CheckTime(RetryDelay, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(RetryDelay));
+        Check(Enum.IsDefined(RequireIsolation), nameof(RequireIsolation), RequireIsolation, "None, NetworkNamespace, UserNamespace or Sandbox");
         CheckTime(MaxRetryDelay, TimeSpan.FromMilliseconds(1), TimeSpan.FromHours(1), nameof(MaxRetryDelay));
         CheckTime(OutagePatience, TimeSpan.Zero, TimeSpan.FromDays(30), nameof(OutagePatience));
         CheckTime(DrainTime, TimeSpan.Zero, TimeSpan.FromDays(1), nameof(DrainTime));

@@ -46,7 +46,7 @@ internal sealed class TestFarm(IObjectStore store, IJobQueue queue)
         var renditions = new List<Rendition>();
         foreach (var (quality, codec, rate, seconds) in ladder ?? FullLadder)
         {
-            var bytes = Encoding.UTF8.GetBytes($"{job.MasterSha256} {quality} {codec} {new string('x', 300)}");
+            var bytes = Encoding.UTF8.GetBytes($"{job.MasterSha256} {quality} {codec} {rate} {new string('x', 300)}");
             var rendition = Describe(quality, codec, rate, seconds, bytes);
             renditions.Add(rendition);
             await store.WriteAsync(ObjectKey.Parse(rendition.Key), new MemoryStream(bytes), new ObjectWrite { ContentType = rendition.ContentType }, default);
@@ -66,6 +66,9 @@ internal sealed class TestFarm(IObjectStore store, IJobQueue queue)
             new ObjectWrite { ContentType = "application/json" }, default);
         return set;
     }
+
+    /// <summary>A backfill's jobs make other bytes than the ladder before.</summary>
+    public static readonly (string, string, int, double)[] RadioLadder = [("normal", "vorbis", 64_000, 20)];
 
     public ValueTask DoneAsync(TranscodeJob job) => queue.ReportAsync(new JobReport
     {

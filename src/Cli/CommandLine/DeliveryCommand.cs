@@ -6,6 +6,7 @@ using Delivery.Cli.Releases;
 using Delivery.Cli.Roles;
 using Delivery.Cli.Soak;
 using Delivery.Cli.Stores;
+using Delivery.Cli.Transcode;
 using Delivery.Cli.Up;
 using Delivery.Cli.Urls;
 
@@ -48,6 +49,7 @@ internal static class DeliveryCommand
             VerifyCommand.Create(options, output, error),
             KeysCommand.Create(options, output, error),
             StoreCommand.Create(options, output, error),
+            TranscodeCommand.Create(options, output, error),
             SoakCommand.Create(options, output, error),
         };
         root.Options.Add(options.Json);

@@ -75,4 +75,5 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Roles.TranscoderLine))]
 [JsonSerializable(typeof(string[]))]
 [JsonSerializable(typeof(Soak.SoakLine))]
+[JsonSerializable(typeof(JsonElement))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -105,14 +105,22 @@ internal sealed record TrackSummary(
 {
     public EnqueuedJob? Enqueued { get; private init; }
 
-    /// <summary>Something of it is published.</summary>
-    public bool Plays { get; private init; }
+    /// <summary>Ladder of what is published; null: nothing is.</summary>
+    public string? PublishedLadder { get; private init; }
+
+    public DateTimeOffset? PublishedAt { get; private init; }
+
+    public BackfillFailure? BackfillFailure { get; private init; }
+
+    public bool Plays => PublishedLadder is not null;
 
     public static TrackSummary Of(TrackManifest track) => new(
         track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt)
     {
         Enqueued = track.Enqueued,
-        Plays = track.Published is not null,
+        PublishedLadder = track.Published?.Ladder,
+        PublishedAt = track.Published?.PublishedAt,
+        BackfillFailure = track.BackfillFailure,
     };
 
     /// <inheritdoc cref="TrackManifest.Deadline"/>

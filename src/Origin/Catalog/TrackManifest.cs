@@ -53,6 +53,9 @@ internal sealed record TrackManifest : Manifest
     /// <summary>The newest master's job is in a queue that outlives this process. Null: nothing says so, and it must be enqueued.</summary>
     public EnqueuedJob? Enqueued { get; init; }
 
+    /// <summary>Why the newest master could not be made with another ladder; what is published plays on. Cleared when something is published, or a new master comes.</summary>
+    public BackfillFailure? BackfillFailure { get; init; }
+
     public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
         new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
 
@@ -75,10 +78,18 @@ internal sealed record TrackManifest : Manifest
             Ladder = Master.Ladder,
             Deadline = Deadline(availableFrom),
         };
+
+    /// <summary>The job that makes the newest master with another ladder, behind every release, or null when there is none.</summary>
+    public TranscodeJob? BackfillJob(string ladder) => Master is null
+        ? null
+        : Job(null)! with { JobId = JobIds.OfBackfill(TrackId, Master.UploadId, ladder), Ladder = ladder, Priority = JobPriority.Backfill };
 }
 
 /// <summary>When the queue last confirmed a job, and the line that it went to.</summary>
 internal sealed record EnqueuedJob(DateTimeOffset At, JobUrgency Urgency);
+
+/// <summary>A backfill's job that failed for good.</summary>
+internal sealed record BackfillFailure(string Ladder, JobFailure Code, string Message, DateTimeOffset At);
 
 /// <summary>An accepted master.</summary>
 internal sealed record TrackMaster

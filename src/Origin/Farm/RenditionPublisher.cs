@@ -1,5 +1,6 @@
 using Delivery.ObjectStore;
 using Delivery.Origin.Api;
+using Delivery.Origin.Backfills;
 using Delivery.Origin.Catalog;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
@@ -33,7 +34,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         }
 
         if (report.Phase == JobPhase.Failed)
-            await FailAsync(report, report.Failure ?? JobFailure.Internal, report.Message ?? "The worker gave no reason.", cancellationToken);
+            await EndAsync(report, report.Failure ?? JobFailure.Internal, report.Message ?? "The worker gave no reason.", cancellationToken);
         else
             await PublishAsync(report, cancellationToken);
         live.Remove(report.JobId);
@@ -63,17 +64,17 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         }
         catch (CatalogCorruptException e)
         {
-            await FailAsync(report, JobFailure.Internal, $"The farm's result cannot be read: {e.Message}", cancellationToken);
+            await EndAsync(report, JobFailure.Internal, $"The farm's result cannot be read: {e.Message}", cancellationToken);
             return;
         }
 
         if (set is not { Format: 1, Renditions.Count: > 0 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
         {
-            await FailAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format 1 has it.", cancellationToken);
+            await EndAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format 1 has it.", cancellationToken);
             return;
         }
 
-        if (await catalog.ReadTrackAsync(report.TrackId, cancellationToken) is not { } track || !IsWanted(track, set))
+        if (await catalog.ReadTrackAsync(report.TrackId, cancellationToken) is not { } track || !IsWanted(track, set, report) || !await IsStillAskedForAsync(report, cancellationToken))
         {
             Supersede(report);
             return;
@@ -82,7 +83,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         // 2
         var published = Published(set, report.ResultKey!);
         var files = set.Renditions.DistinctBy(r => r.FileId).ToList();
-        if (track.State != MasterState.Ready)
+        if (!IsThere(track, report))
         {
             await Parallel.ForEachAsync(files, Options(cancellationToken), async (file, token) =>
                 await catalog.UpdateFileAsync(file.FileId, before => AddUse(before, file, track.TrackId), token));
@@ -91,12 +92,12 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             var superseded = false;
             track = (await catalog.UpdateTrackAsync(track.TrackId, before =>
             {
-                superseded = before is null || !IsWanted(before, set);
-                if (superseded || before!.State == MasterState.Ready)
+                superseded = before is null || !IsWanted(before, set, report);
+                if (before is null || superseded || IsThere(before, report))
                     return before;
                 var retired = (before.Published?.Renditions ?? []).Select(r => r.FileId).Concat(before.Retired ?? [])
                     .Except(files.Select(f => f.FileId)).ToList();
-                return before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Enqueued = null, Published = published, Retired = retired.Count > 0 ? retired : null };
+                return before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Enqueued = null, BackfillFailure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
             }, cancellationToken))!;
             watch.Saw(track);
             if (superseded)
@@ -108,12 +109,31 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
                 return;
             }
 
-            metrics.CountJob("published");
+            Count(report, "published");
             LogPublished(logger, track.TrackId, report.JobId, files.Count);
         }
 
         // 4, 5
         await RetireAsync(track.TrackId, cancellationToken);
+    }
+
+    private Task EndAsync(JobReport report, JobFailure failure, string message, CancellationToken cancellationToken) =>
+        JobIds.BackfillLadder(report.JobId) is { } ladder ? FailBackfillAsync(report, ladder, failure, message, cancellationToken) : FailAsync(report, failure, message, cancellationToken);
+
+    /// <summary>The track plays on as it is; that it could not be made anew stands beside.</summary>
+    private async Task FailBackfillAsync(JobReport report, string ladder, JobFailure failure, string message, CancellationToken cancellationToken)
+    {
+        var changed = false;
+        var track = await catalog.UpdateTrackAsync(report.TrackId, before =>
+        {
+            changed = failure != JobFailure.Cancelled && before is { State: MasterState.Ready } && IsBackfillOf(before, report) && before.Published?.Ladder != ladder;
+            return changed ? before!.Next(time.GetUtcNow()) with { BackfillFailure = new BackfillFailure(ladder, failure, message, time.GetUtcNow()) } : before;
+        }, cancellationToken);
+        Count(report, OriginMetrics.Word(failure));
+        if (!changed)
+            return;
+        watch.Saw(track!);
+        LogBackfillFailed(logger, report.TrackId, ladder, failure, message);
     }
 
     private async Task FailAsync(JobReport report, JobFailure failure, string message, CancellationToken cancellationToken)
@@ -141,17 +161,40 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         }
 
         watch.Saw(track!);
-        metrics.CountJob(OriginMetrics.Word(failure));
+        Count(report, OriginMetrics.Word(failure));
         LogFailed(logger, report.TrackId, report.JobId, failure, message);
     }
 
-    /// <summary>Made from the newest master, and no operator has cancelled it.</summary>
-    private static bool IsWanted(TrackManifest track, RenditionSet set) =>
-        track.Master?.Sha256 == set.MasterSha256 && track is not { State: MasterState.Failed, Failure.Code: JobFailure.Cancelled };
+    /// <summary>Made from the newest master, and no operator has cancelled it; of a backfill, also with its ladder, and of a master that plays.</summary>
+    private static bool IsWanted(TrackManifest track, RenditionSet set, JobReport report) =>
+        track.Master?.Sha256 == set.MasterSha256
+        && (JobIds.BackfillLadder(report.JobId) is { } ladder
+            ? track.State == MasterState.Ready && IsBackfillOf(track, report) && set.Ladder == ladder
+            : track is not { State: MasterState.Failed, Failure.Code: JobFailure.Cancelled });
+
+    private static bool IsBackfillOf(TrackManifest track, JobReport report) =>
+        track.Master is { } master && JobIds.OfBackfill(track.TrackId, master.UploadId, JobIds.BackfillLadder(report.JobId)!) == report.JobId;
+
+    /// <summary>Published already. A track's own job has nothing to add to a ready one: its ladder may have been replaced by a backfill since.</summary>
+    private static bool IsThere(TrackManifest track, JobReport report) =>
+        track.State == MasterState.Ready && (JobIds.BackfillLadder(report.JobId) is not { } ladder || track.Published?.Ladder == ladder);
+
+    /// <summary>A backfill that was cancelled wants no more results; it may have been cancelled because of them.</summary>
+    private async Task<bool> IsStillAskedForAsync(JobReport report, CancellationToken cancellationToken) =>
+        JobIds.BackfillLadder(report.JobId) is not { } ladder
+        || (CatalogKeys.IsId(ladder) && await catalog.ReadBackfillAsync(ladder, cancellationToken) is { State: BackfillState.Running });
+
+    private void Count(JobReport report, string outcome)
+    {
+        if (JobIds.BackfillLadder(report.JobId) is null)
+            metrics.CountJob(outcome);
+        else
+            metrics.CountBackfill(outcome);
+    }
 
     private void Supersede(JobReport report)
     {
-        metrics.CountJob("superseded");
+        Count(report, "superseded");
         LogSuperseded(logger, report.TrackId, report.JobId);
     }
 
@@ -221,8 +264,11 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
     [LoggerMessage(2312, LogLevel.Warning, "Track {TrackId} failed: job {JobId}: {Failure}: {Reason}")]
     private static partial void LogFailed(ILogger logger, string trackId, string jobId, JobFailure failure, string reason);
 
-    [LoggerMessage(2313, LogLevel.Information, "The result of job {JobId} is not published: track {TrackId} has a newer master, or an operator cancelled it")]
+    [LoggerMessage(2313, LogLevel.Information, "The result of job {JobId} is not published: track {TrackId} has a newer master, or the job was cancelled")]
     private static partial void LogSuperseded(ILogger logger, string trackId, string jobId);
+
+    [LoggerMessage(2352, LogLevel.Warning, "Track {TrackId} plays on as it is: it cannot be made with ladder {Ladder}: {Failure}: {Reason}")]
+    private static partial void LogBackfillFailed(ILogger logger, string trackId, string ladder, JobFailure failure, string reason);
 
     [LoggerMessage(2314, LogLevel.Information, "A report of job {JobId} changes nothing: the track is unknown, ready, failed already, or has a newer master")]
     private static partial void LogStray(ILogger logger, string jobId);

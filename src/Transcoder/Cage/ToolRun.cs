@@ -11,10 +11,13 @@ internal sealed record ToolRun
     /// <summary>The job's private folder.</summary>
     public required string Folder { get; init; }
 
+    /// <summary>A file in <see cref="Folder"/> that the sandbox lets the tool read only; null: none.</summary>
+    public string? Input { get; init; }
+
     /// <summary>Address space, in bytes.</summary>
     public required long MemoryBytes { get; init; }
 
-    /// <summary>Largest file that it may write.</summary>
+    /// <summary>Largest file that it may write, in bytes; with 0 the sandbox lets it write nothing at all.</summary>
     public required long MaxFileBytes { get; init; }
 
     /// <summary>Limit of wall-clock time, and of CPU time.</summary>

@@ -33,6 +33,7 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
                 Tool = tools.Ffmpeg,
                 Arguments = FfmpegArguments.Build(plan, masterFile),
                 Folder = folder,
+                Input = masterFile,
                 MemoryBytes = options.ToolMemoryBytes,
                 MaxFileBytes = plan.MaxOutputBytes,
                 TimeLimit = options.TimeLimit(plan.Master.Duration),

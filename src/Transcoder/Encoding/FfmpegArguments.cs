@@ -44,6 +44,8 @@ internal static class FfmpegArguments
             "-loglevel", "level+info", "-nostats", "-progress", "pipe:1", "-stats_period", "0.5",
             "-max_alloc", "268435456", "-filter_complex_threads", "1", "-threads", "1",
             "-protocol_whitelist", "file,pipe", "-format_whitelist", AcceptedMasters.Containers, "-codec_whitelist", AcceptedMasters.Codecs,
+            // A master that goes on after the end that its header names is stopped a second later; how many samples came is counted.
+            "-t", FormattableString.Invariant($"{plan.Master.Duration.TotalSeconds + 1:0.######}"),
             "-vn", "-sn", "-dn", "-i", $"file:{masterFile}",
             "-filter_complex", FilterGraph(plan),
             "-map", "[measured]", "-f", "null", "-",

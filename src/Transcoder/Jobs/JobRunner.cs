@@ -30,6 +30,7 @@ internal sealed class JobRunner(
     private static readonly TimeSpan MaxFetchResumeDelay = TimeSpan.FromSeconds(5);
 
     private readonly ResultStore _results = new(store);
+    private readonly LadderStore _ladders = new(store);
 
     /// <param name="job">What to do.</param>
     /// <param name="progress">Told the phase, its part from 0 to 1, and what the master holds.</param>
@@ -59,7 +60,7 @@ internal sealed class JobRunner(
 
     private async Task<(ObjectKey Result, TimeSpan? Encoded)> RunStepsAsync(TranscodeJob job, ProgressReporter progress, Action<JobPhase, double> onProgress, CancellationToken cancellationToken)
     {
-        var (ladder, masterKey, manifestKey) = Check(job);
+        var (ladder, masterKey, manifestKey) = await CheckAsync(job, cancellationToken);
 
         // 1. known already?
         if (await _results.IsPublishedAsync(manifestKey, cancellationToken))
@@ -121,12 +122,12 @@ internal sealed class JobRunner(
         }
     }
 
-    private (Ladder Ladder, ObjectKey MasterKey, ObjectKey ManifestKey) Check(TranscodeJob job)
+    private async Task<(Ladder Ladder, ObjectKey MasterKey, ObjectKey ManifestKey)> CheckAsync(TranscodeJob job, CancellationToken cancellationToken)
     {
         if (job.Format != 1)
             throw new JobException(JobFailure.Internal, $"The job has format {job.Format}, this worker knows 1; upgrade the worker.");
-        var ladder = Ladder.Find(job.Ladder)
-            ?? throw new JobException(JobFailure.Internal, $"This worker does not know the ladder '{job.Ladder}', only {Ladder.Default.Name}; upgrade the worker or name another.");
+        var ladder = await _ladders.FindAsync(job.Ladder, cancellationToken)
+            ?? throw new JobException(JobFailure.Internal, $"There is no ladder '{job.Ladder}', neither built in nor in the store; add it with `delivery transcode ladder add`, then retry the job.");
         if (!ObjectKey.TryParse(job.MasterKey, out var masterKey))
             throw new JobException(JobFailure.MasterMissing, $"'{job.MasterKey}' is not an object key; upload the master again.");
         if (job.MasterSha256 is not { Length: 64 } || !job.MasterSha256.All(char.IsAsciiHexDigitLower))

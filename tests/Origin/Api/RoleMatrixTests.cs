@@ -22,6 +22,13 @@ public class RoleMatrixTests
         ["GET /v1/jobs/{jobId}"] = [ApiRole.Ingest, ApiRole.Operate],
         ["POST /v1/jobs/{jobId}:retry"] = [ApiRole.Ingest, ApiRole.Operate],
         ["POST /v1/jobs/{jobId}:cancel"] = [ApiRole.Ingest, ApiRole.Operate],
+        ["GET /v1/ladders"] = [ApiRole.Ingest, ApiRole.Operate],
+        ["GET /v1/ladders/{name}"] = [ApiRole.Ingest, ApiRole.Operate],
+        ["PUT /v1/ladders/{name}"] = [ApiRole.Operate],
+        ["POST /v1/backfills"] = [ApiRole.Operate],
+        ["GET /v1/backfills"] = [ApiRole.Operate],
+        ["GET /v1/backfills/{backfillId}"] = [ApiRole.Operate],
+        ["DELETE /v1/backfills/{backfillId}"] = [ApiRole.Operate],
         ["POST /v1/playback"] = [ApiRole.Playback],
     };
 

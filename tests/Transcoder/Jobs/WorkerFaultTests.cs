@@ -380,6 +380,7 @@ public sealed class WorkerFaultTests
         // Other tests' workers share the process and the meter's name, so more may be there than these.
         Assert.Contains(("delivery.transcoder.jobs", 1, "Done"), seen);
         Assert.Contains(("delivery.transcoder.jobs", 1, "UnsupportedFormat"), seen);
+        Assert.Superset(new HashSet<string> { "ffprobe", "ffmpeg", "flac", "metaflac" }, seen.Where(m => m.Name == "delivery.transcoder.tools").Select(m => m.Tag).ToHashSet());
         Assert.Contains(seen, m => m.Name == "delivery.transcoder.audio.encoded" && m.Value == 1.2);
         Assert.Contains(seen, m => m.Name == "delivery.transcoder.jobs.time" && m.Value > 0);
         Assert.Contains(("delivery.transcoder.slots", 1, ""), seen);
