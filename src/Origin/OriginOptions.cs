@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Delivery.Origin.ApiKeys;
+using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 
 namespace Delivery.Origin;
 
@@ -28,7 +30,7 @@ public sealed partial class OriginOptions
     /// </summary>
     public IReadOnlyList<string> EdgeBases { get; set; } = [];
 
-    /// <summary>Name of the ladder that new masters are transcoded with.</summary>
+    /// <summary>Name of the ladder that new masters are transcoded with. It must exist, built in or in the store; until it does, uploads are 503. Default <c>default-1</c>.</summary>
     public string Ladder { get; set; } = "default-1";
 
     /// <summary>
@@ -66,6 +68,27 @@ public sealed partial class OriginOptions
     /// <summary>Jobs whose progress is kept in memory. Default 10,000; beyond it a job shows no progress until it ends.</summary>
     public int MaxLiveJobs { get; set; } = 10_000;
 
+    /// <summary>How often a queue that outlives the process is compared with the catalog, for jobs that were lost or have become more urgent. Default 1 min.</summary>
+    public TimeSpan JobRepairInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>Jobs of a backfill in the queue or with workers at once. Default 200: as many slots are kept busy, and a cancel is over soon.</summary>
+    public int BackfillWindow { get; set; } = 200;
+
+    /// <summary>From where on a fact of a master becomes a warning in its track's manifest. Changes nothing that is published already.</summary>
+    public QualityThresholds Quality { get; set; } = new();
+
+    /// <summary>Who is told of every finished track. At most 16.</summary>
+    public IReadOnlyList<WebhookOptions> Webhooks { get; set; } = [];
+
+    /// <summary>Longest wait for a receiver's answer. Default 10 s.</summary>
+    public TimeSpan WebhookTimeout { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Wait after an event's first refusal; doubles with each further one up to 1 h, less or more a quarter. Default 5 s.</summary>
+    public TimeSpan WebhookRetryDelay { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How old an event may become before it is given up. Default 3 days: a receiver that fails on a Friday is mended on Monday.</summary>
+    public TimeSpan WebhookPatience { get; set; } = TimeSpan.FromDays(3);
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -78,8 +101,8 @@ public sealed partial class OriginOptions
             problems.Add($"AdminPort: must differ from Port ({Port})");
         if (KeyRingPath.Length == 0)
             problems.Add("KeyRingPath: is required; it names the key ring file that signs URLs");
-        if (!LadderName().IsMatch(Ladder))
-            problems.Add($"Ladder: '{Ladder}' is not a ladder's name (1 to 64 of A-Z a-z 0-9 . _ -)");
+        if (!Transcoder.Ladders.Ladder.IsName(Ladder))
+            problems.Add($"Ladder: '{Ladder}' is not a ladder's name (lower-case words and a version, such as default-1, up to 64 characters)");
         Range(nameof(MaxMasterBytes), MaxMasterBytes, 1, 1L << 40);
         Range(nameof(MaxUploads), MaxUploads, 1, 10_000);
         Range(nameof(MinUploadBytesPerSecond), MinUploadBytesPerSecond, 1, 1 << 30);
@@ -91,8 +114,17 @@ public sealed partial class OriginOptions
         Span(nameof(ReadModelRefresh), ReadModelRefresh, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1));
         Span(nameof(StoreTimeout), StoreTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
+        Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
+        Range(nameof(BackfillWindow), BackfillWindow, 1, 10_000);
+        problems.AddRange(Quality.Validate(nameof(Quality)));
+        Span(nameof(WebhookTimeout), WebhookTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1));
+        Span(nameof(WebhookRetryDelay), WebhookRetryDelay, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10));
+        Span(nameof(WebhookPatience), WebhookPatience, TimeSpan.FromMinutes(1), TimeSpan.FromDays(30));
         Keys();
         Bases();
+        if (Webhooks.Count > WebhookTarget.MaxTargets)
+            problems.Add($"Webhooks: {Webhooks.Count} is more than {WebhookTarget.MaxTargets}");
+        ReadWebhooks(problems);
         return problems;
 
         void Range(string key, long value, long least, long most)
@@ -142,8 +174,8 @@ public sealed partial class OriginOptions
         }
     }
 
-    [GeneratedRegex("^[A-Za-z0-9._-]{1,64}\\z")]
-    private static partial Regex LadderName();
+    /// <summary>The receivers, with their secrets read.</summary>
+    internal IReadOnlyList<WebhookTarget> ReadWebhooks(List<string> problems) => [.. Webhooks.Select((hook, i) => WebhookTarget.Read(hook, $"Webhooks[{i}]", problems)).OfType<WebhookTarget>()];
 
     [GeneratedRegex("^[0-9A-Fa-f]{64}\\z")]
     private static partial Regex Sha256Hex();

@@ -74,6 +74,9 @@ internal sealed class OriginHarness : IAsyncDisposable
 
     public InProcessJobQueue Queue { get; private set; } = new();
 
+    /// <summary>Set before the start: the queue is one that restarts of the origin leave alone, as a broker is.</summary>
+    public KeptQueue? Kept { get; private set; }
+
     public TestFarm Farm => new(Files, Queue);
 
     public KeyRing Ring { get; }
@@ -102,17 +105,21 @@ internal sealed class OriginHarness : IAsyncDisposable
 
     public async Task StartNodeAsync()
     {
-        _node = await OriginNode.StartAsync(Options, Pair ?? (IObjectStore)Store, Queue, Loggers, Time, default);
+        _node = await OriginNode.StartAsync(Options, Pair ?? (IObjectStore)Store, Kept ?? (IJobQueue)Queue, Loggers, Time, default);
         Client = ClientOf(_node, _allSecret);
     }
 
-    /// <summary>Ends the origin and forgets what only its process knew: the queue.</summary>
+    /// <summary>Makes the queue one that outlives origins; with <paramref name="queue"/> in place of the one before, which is a broker that lost everything.</summary>
+    public void KeepQueue(InProcessJobQueue? queue = null) => Kept = new KeptQueue(Queue = queue ?? Queue);
+
+    /// <summary>Ends the origin and forgets what only its process knew: the queue, unless it is kept.</summary>
     public async Task StopNodeAsync()
     {
         Client.Dispose();
         await _node!.DisposeAsync();
         _node = null;
-        Queue = new InProcessJobQueue();
+        if (Kept is null)
+            Queue = new InProcessJobQueue();
     }
 
     /// <summary>Another origin over the same store, with a queue of its own.</summary>

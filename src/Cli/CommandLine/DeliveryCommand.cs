@@ -1,10 +1,12 @@
 using System.CommandLine;
 using Delivery.Cli.Ingest;
+using Delivery.Cli.Jobs;
 using Delivery.Cli.Keys;
 using Delivery.Cli.Releases;
 using Delivery.Cli.Roles;
 using Delivery.Cli.Soak;
 using Delivery.Cli.Stores;
+using Delivery.Cli.Transcode;
 using Delivery.Cli.Up;
 using Delivery.Cli.Urls;
 
@@ -37,13 +39,17 @@ internal static class DeliveryCommand
         {
             UpCommand.Create(options, output, error),
             EdgeCommand.Create(options, output, error),
+            OriginCommand.Create(options, output, error),
+            TranscoderCommand.Create(options, output, error),
             IngestCommand.Create(options, output, error),
             ReleasesCommand.CreateList(options, output, error),
             ReleasesCommand.CreateShow(options, output, error),
+            JobsCommand.Create(options, output, error),
             SignCommand.Create(options, output, error),
             VerifyCommand.Create(options, output, error),
             KeysCommand.Create(options, output, error),
             StoreCommand.Create(options, output, error),
+            TranscodeCommand.Create(options, output, error),
             SoakCommand.Create(options, output, error),
         };
         root.Options.Add(options.Json);

@@ -71,5 +71,9 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Stores.PromotionLine))]
 [JsonSerializable(typeof(Stores.PromotionEnd))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
+[JsonSerializable(typeof(Roles.OriginLine))]
+[JsonSerializable(typeof(Roles.TranscoderLine))]
+[JsonSerializable(typeof(string[]))]
 [JsonSerializable(typeof(Soak.SoakLine))]
+[JsonSerializable(typeof(JsonElement))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -72,6 +72,36 @@ internal sealed class OriginClient : IDisposable
     public Task<JobStatus> RetryJobAsync(string jobId, CancellationToken cancellationToken) =>
         AnswerAsync(HttpMethod.Post, $"/v1/jobs/{Escape(jobId)}:retry", null, ApiJson.Default.JobStatus, cancellationToken);
 
+    public Task<LadderList> ListLaddersAsync(CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Get, "/v1/ladders", null, ApiJson.Default.LadderList, cancellationToken);
+
+    /// <summary>A ladder as the origin has it.</summary>
+    public Task<JsonElement> GetLadderAsync(string name, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Get, $"/v1/ladders/{Escape(name)}", null, CliJson.Default.JsonElement, cancellationToken);
+
+    /// <summary>Adds a ladder for good.</summary>
+    public Task<JsonElement> PutLadderAsync(string name, byte[] json, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Put, $"/v1/ladders/{Escape(name)}", JsonOf(json), CliJson.Default.JsonElement, cancellationToken);
+
+    /// <summary>Ends a job that waits or runs.</summary>
+    public Task<JobStatus> CancelJobAsync(string jobId, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Post, $"/v1/jobs/{Escape(jobId)}:cancel", null, ApiJson.Default.JobStatus, cancellationToken);
+
+    /// <summary>All jobs, page by page.</summary>
+    /// <param name="phase">As the API writes it; null: all.</param>
+    /// <param name="cancellationToken">Ends it.</param>
+    public async IAsyncEnumerable<JobStatus> ListJobsAsync(string? phase, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        string? next = phase is null ? "/v1/jobs" : $"/v1/jobs?phase={Escape(phase)}";
+        while (next is not null)
+        {
+            var page = await AnswerAsync(HttpMethod.Get, next, null, ApiJson.Default.JobPage, cancellationToken);
+            foreach (var job in page.Jobs)
+                yield return job;
+            next = page.Next;
+        }
+    }
+
     /// <summary>The public path of a track's rendition.</summary>
     public async Task<string> FindRenditionPathAsync(string trackId, string quality, string? codec, CancellationToken cancellationToken)
     {
@@ -85,6 +115,8 @@ internal sealed class OriginClient : IDisposable
     }
 
     public void Dispose() => _http.Dispose();
+
+    private static ByteArrayContent JsonOf(byte[] json) => new(json) { Headers = { ContentType = new MediaTypeHeaderValue("application/json") } };
 
     private static string Escape(string text) => Uri.EscapeDataString(text);
 

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Delivery.Origin.ApiKeys;
+using Delivery.Origin.Backfills;
 using Delivery.Origin.Ingest;
 using Delivery.Origin.Playback;
 using Delivery.Transcoder.Jobs;
@@ -11,13 +12,15 @@ namespace Delivery.Origin.Api;
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    Converters = [typeof(WireEnum<TrackState>), typeof(WireEnum<JobPhase>), typeof(WireEnum<JobFailure>), typeof(WireEnum<PlaybackRefusal>), typeof(WireEnum<ApiRole>)])]
+    Converters = [typeof(WireEnum<TrackState>), typeof(WireEnum<JobPhase>), typeof(WireEnum<JobFailure>), typeof(WireEnum<BackfillState>), typeof(WireEnum<PlaybackRefusal>), typeof(WireEnum<ApiRole>)])]
 [JsonSerializable(typeof(ReleaseDocument))]
 [JsonSerializable(typeof(ReleaseStatus))]
 [JsonSerializable(typeof(ReleasePage))]
 [JsonSerializable(typeof(TrackStatus))]
 [JsonSerializable(typeof(JobStatus))]
 [JsonSerializable(typeof(JobPage))]
+[JsonSerializable(typeof(LadderList))]
+[JsonSerializable(typeof(BackfillList))]
 [JsonSerializable(typeof(PlaybackRequest))]
 [JsonSerializable(typeof(PlaybackAnswer))]
 [JsonSerializable(typeof(ProblemDocument))]

@@ -4,6 +4,7 @@ using Delivery.ObjectStore;
 using Delivery.Origin.ApiKeys;
 using Delivery.Origin.Catalog;
 using Delivery.Origin.Ingest;
+using Delivery.Transcoder.Ladders;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -13,7 +14,7 @@ namespace Delivery.Origin.Api;
 
 /// <summary><c>PUT /v1/releases/{releaseId}/tracks/{trackId}/master</c>: HTTP's side of an upload; <see cref="MasterIntake"/> is the store's.</summary>
 internal sealed class MasterEndpoint(
-    CatalogStore catalog, MasterIntake intake, StatusViews views, OriginOptions options, OriginMetrics metrics, RequestDeadline deadline) : IDisposable
+    CatalogStore catalog, MasterIntake intake, LadderStore ladders, StatusViews views, OriginOptions options, OriginMetrics metrics, RequestDeadline deadline) : IDisposable
 {
     private const int MaxFilenameBytes = 255;
 
@@ -35,10 +36,15 @@ internal sealed class MasterEndpoint(
         if (description.Length > options.MaxMasterBytes)
             return Reject(UploadOutcome.TooLarge, Problem.TooLarge(options.MaxMasterBytes));
 
-        // 2 Whether there is such a track.
+        // 2 Whether there is such a track, and a ladder for it: an accepted master must not fail for want of one.
         ReleaseManifest? release;
         using (var limit = deadline.Start(context))
+        {
             release = CatalogKeys.IsId(releaseId) ? await catalog.ReadReleaseAsync(releaseId, limit.Token) : null;
+            if (await ladders.FindAsync(options.Ladder, limit.Token) is null)
+                return Problem.Unavailable($"This origin's ladder, '{options.Ladder}', does not exist. An operator must add it (delivery transcode ladder add), or name another as the option Ladder.");
+        }
+
         if (release is null)
             return Problem.NotFound($"There is no release '{releaseId}'.");
         if (release.FindTrack(trackId) is null)

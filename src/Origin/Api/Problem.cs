@@ -36,6 +36,14 @@ internal sealed class Problem : IResult
 
     public static Problem NotFailed(string detail) => new(409, "not-failed", "Not a failed job", detail);
 
+    public static Problem NotQueued(string detail) => new(409, "not-queued", "Not a job in work", detail);
+
+    public static Problem LadderExists(string name) =>
+        new(409, "ladder-exists", "Another ladder has this name", $"There is another ladder '{name}', and a ladder never changes: a change is a new version. Give it the next number.");
+
+    public static Problem BackfillRunning(string ladder) =>
+        new(409, "backfill-running", "Another backfill runs", $"The backfill with ladder '{ladder}' runs, and two would undo each other's work. Wait for it, or cancel it: DELETE /v1/backfills/{ladder}.");
+
     public static Problem TooLarge(long maxBytes) =>
         new(413, "too-large", "Too large", string.Create(CultureInfo.InvariantCulture, $"The body is larger than {maxBytes} bytes, the most that this call accepts."));
 

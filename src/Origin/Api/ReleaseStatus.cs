@@ -1,4 +1,5 @@
 using Delivery.Origin.Ingest;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 
@@ -143,8 +144,15 @@ public sealed record JobStatus
     /// <summary>From 1; null before a worker has reported.</summary>
     public int? Attempt { get; init; }
 
+    /// <summary>Until it is done, as its worker estimates.</summary>
+    public double? SecondsLeft { get; init; }
+
+    /// <summary>Id of the worker that has it.</summary>
+    public string? Worker { get; init; }
+
     public TrackFailure? Failure { get; init; }
 
+    /// <summary>While a worker has it, its last life sign.</summary>
     public required DateTimeOffset UpdatedAt { get; init; }
 }
 
@@ -170,6 +178,10 @@ public sealed record PublishedStatus
     /// <summary>Null for digital silence.</summary>
     public Loudness? Loudness { get; init; }
 
+    /// <summary>What was measured on the master.</summary>
+    public required QualityReport Report { get; init; }
+
+    /// <summary>What of it is worth a look, by the origin's thresholds.</summary>
     public required IReadOnlyList<QualityWarning> Warnings { get; init; }
 
     public required IReadOnlyList<RenditionStatus> Renditions { get; init; }

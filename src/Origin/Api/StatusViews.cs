@@ -86,6 +86,8 @@ internal sealed class StatusViews(LiveJobs live)
             },
             Progress = track.State == MasterState.Ready ? 1 : report?.Progress ?? 0,
             Attempt = report?.Attempt,
+            SecondsLeft = report?.SecondsLeft,
+            Worker = report?.Worker,
             Failure = track.Failure,
             UpdatedAt = report?.At ?? track.UpdatedAt,
         };
@@ -118,6 +120,7 @@ internal sealed class StatusViews(LiveJobs live)
         DurationMs = (long)published.Master.Duration.TotalMilliseconds,
         MasterFacts = published.Master,
         Loudness = published.Loudness,
+        Report = published.Report,
         Warnings = published.Warnings,
         Renditions = [.. published.Renditions.Select(r => new RenditionStatus
         {

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Delivery.Origin.Api;
+using Delivery.Origin.Backfills;
 using Delivery.Transcoder.Jobs;
 
 namespace Delivery.Origin.Catalog;
@@ -8,8 +9,9 @@ namespace Delivery.Origin.Catalog;
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    Converters = [typeof(WireEnum<MasterState>), typeof(WireEnum<JobFailure>)])]
+    Converters = [typeof(WireEnum<MasterState>), typeof(WireEnum<JobFailure>), typeof(WireEnum<JobUrgency>), typeof(WireEnum<BackfillState>)])]
 [JsonSerializable(typeof(ReleaseManifest))]
 [JsonSerializable(typeof(TrackManifest))]
 [JsonSerializable(typeof(FileManifest))]
+[JsonSerializable(typeof(BackfillManifest))]
 internal sealed partial class CatalogJson : JsonSerializerContext;

@@ -11,6 +11,8 @@ internal static partial class CatalogKeys
 
     public const string TrackPrefix = "catalog/tracks/";
 
+    public const string BackfillPrefix = "catalog/backfills/";
+
     /// <summary>Where workers put results; the origin reads nothing else on a worker's word.</summary>
     public const string ResultPrefix = "catalog/renditions/";
 
@@ -23,6 +25,8 @@ internal static partial class CatalogKeys
     public static ObjectKey Track(string trackId) => ObjectKey.Parse(TrackPrefix + Checked(trackId) + Suffix);
 
     public static ObjectKey File(string fileId) => ObjectKey.Parse($"catalog/files/{Checked(fileId)}{Suffix}");
+
+    public static ObjectKey Backfill(string ladder) => ObjectKey.Parse(BackfillPrefix + Checked(ladder) + Suffix);
 
     public static ObjectKey Master(string trackId, string uploadId, string extension) =>
         ObjectKey.Parse($"masters/{Checked(trackId)}/{uploadId}.{extension}");

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Delivery.ObjectStore;
+using Delivery.Origin.Backfills;
 
 namespace Delivery.Origin.Catalog;
 
@@ -58,6 +59,27 @@ internal sealed class CatalogStore(IObjectStore store)
     /// <inheritdoc cref="UpdateReleaseAsync"/>
     public Task<FileManifest?> UpdateFileAsync(string fileId, Func<FileManifest?, FileManifest?> change, CancellationToken cancellationToken) =>
         UpdateAsync(CatalogKeys.File(fileId), CatalogJson.Default.FileManifest, change, cancellationToken);
+
+    /// <inheritdoc cref="ReadReleaseAsync"/>
+    public Task<BackfillManifest?> ReadBackfillAsync(string ladder, CancellationToken cancellationToken) =>
+        ReadAsync(CatalogKeys.Backfill(ladder), CatalogJson.Default.BackfillManifest, cancellationToken);
+
+    /// <inheritdoc cref="UpdateReleaseAsync"/>
+    public Task<BackfillManifest?> UpdateBackfillAsync(string ladder, Func<BackfillManifest?, BackfillManifest?> change, CancellationToken cancellationToken) =>
+        UpdateAsync(CatalogKeys.Backfill(ladder), CatalogJson.Default.BackfillManifest, change, cancellationToken);
+
+    /// <summary>Every backfill that there was, in the order of their ladders' names.</summary>
+    public async Task<IReadOnlyList<BackfillManifest>> ReadBackfillsAsync(CancellationToken cancellationToken)
+    {
+        var found = new List<BackfillManifest>();
+        await foreach (var entry in store.ListAsync(CatalogKeys.BackfillPrefix, null, cancellationToken))
+        {
+            if (CatalogKeys.IdOf(entry.Key, CatalogKeys.BackfillPrefix) is { } ladder && await ReadBackfillAsync(ladder, cancellationToken) is { } backfill)
+                found.Add(backfill);
+        }
+
+        return found;
+    }
 
     /// <summary>Reads any bounded JSON object of the store; null when it is not there.</summary>
     /// <exception cref="CatalogCorruptException">It is not of this shape, or too large.</exception>

@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
 using Delivery.ObjectStore;
 using Delivery.Origin.Api;
+using Delivery.Transcoder.Jobs;
 using Microsoft.Extensions.Logging;
 
 namespace Delivery.Origin.Catalog;
@@ -102,6 +103,41 @@ internal sealed partial class ReadModel(CatalogStore catalog, IObjectStore store
 internal sealed record TrackSummary(
     string TrackId, string ReleaseId, int Revision, MasterState State, string? UploadId, TrackFailure? Failure, bool Retires, DateTimeOffset UpdatedAt)
 {
+    public EnqueuedJob? Enqueued { get; private init; }
+
+    /// <summary>Bytes of the newest master; 0 when there is none.</summary>
+    public long MasterBytes { get; private init; }
+
+    /// <inheritdoc cref="TrackManifest.QueuedAt"/>
+    public DateTimeOffset? QueuedAt { get; private init; }
+
+    /// <summary>Ladder of what is published; null: nothing is.</summary>
+    public string? PublishedLadder { get; private init; }
+
+    public DateTimeOffset? PublishedAt { get; private init; }
+
+    public BackfillFailure? BackfillFailure { get; private init; }
+
+    /// <summary>Age of the oldest event that receivers of webhooks have not all taken; null: there is none.</summary>
+    public DateTimeOffset? AnnouncesSince { get; private init; }
+
+    public bool Plays => PublishedLadder is not null;
+
     public static TrackSummary Of(TrackManifest track) => new(
-        track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt);
+        track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt)
+    {
+        Enqueued = track.Enqueued,
+        MasterBytes = track.Master?.Bytes ?? 0,
+        QueuedAt = track.QueuedAt,
+        PublishedLadder = track.Published?.Ladder,
+        PublishedAt = track.Published?.PublishedAt,
+        BackfillFailure = track.BackfillFailure,
+        AnnouncesSince = track.Announcements is [var oldest, ..] ? oldest.At : null,
+    };
+
+    /// <inheritdoc cref="TrackManifest.Deadline"/>
+    public DateTimeOffset? Deadline(DateTimeOffset? availableFrom) => Plays ? null : availableFrom;
+
+    /// <summary>How urgent the newest master's job is now.</summary>
+    public JobUrgency Urgency(DateTimeOffset? availableFrom, DateTimeOffset now) => JobUrgencies.Of(JobPriority.Release, Deadline(availableFrom), now);
 }

@@ -1,4 +1,6 @@
 using Delivery.Origin.Api;
+using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 
@@ -50,14 +52,29 @@ internal sealed record TrackManifest : Manifest
     /// </summary>
     public IReadOnlyList<string>? Retired { get; init; }
 
+    /// <summary>Since when the newest master waits for the farm's end of it; null when it does not.</summary>
+    public DateTimeOffset? QueuedAt { get; init; }
+
+    /// <summary>The newest master's job is in a queue that outlives this process. Null: nothing says so, and it must be enqueued.</summary>
+    public EnqueuedJob? Enqueued { get; init; }
+
+    /// <summary>Why the newest master could not be made with another ladder; what is published plays on. Cleared when something is published, or a new master comes.</summary>
+    public BackfillFailure? BackfillFailure { get; init; }
+
+    /// <summary>What receivers of webhooks have not all taken yet, oldest first.</summary>
+    public IReadOnlyList<Announcement>? Announcements { get; init; }
+
     public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
         new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
 
     /// <summary>The next revision.</summary>
     public TrackManifest Next(DateTimeOffset now) => this with { Revision = Revision + 1, UpdatedAt = now };
 
+    /// <summary>When the newest master's job must be done: never, for a track that plays already, so that a re-delivered back catalogue does not go before tomorrow's drop.</summary>
+    public DateTimeOffset? Deadline(DateTimeOffset? availableFrom) => Published is null ? availableFrom : null;
+
     /// <summary>The job of the newest master, or null when there is none.</summary>
-    public TranscodeJob? Job(DateTimeOffset? deadline) => Master is null
+    public TranscodeJob? Job(DateTimeOffset? availableFrom) => Master is null
         ? null
         : new TranscodeJob
         {
@@ -67,9 +84,20 @@ internal sealed record TrackManifest : Manifest
             MasterSha256 = Master.Sha256,
             MasterBytes = Master.Bytes,
             Ladder = Master.Ladder,
-            Deadline = deadline,
+            Deadline = Deadline(availableFrom),
         };
+
+    /// <summary>The job that makes the newest master with another ladder, behind every release, or null when there is none.</summary>
+    public TranscodeJob? BackfillJob(string ladder) => Master is null
+        ? null
+        : Job(null)! with { JobId = JobIds.OfBackfill(TrackId, Master.UploadId, ladder), Ladder = ladder, Priority = JobPriority.Backfill };
 }
+
+/// <summary>When the queue last confirmed a job, and the line that it went to.</summary>
+internal sealed record EnqueuedJob(DateTimeOffset At, JobUrgency Urgency);
+
+/// <summary>A backfill's job that failed for good.</summary>
+internal sealed record BackfillFailure(string Ladder, JobFailure Code, string Message, DateTimeOffset At);
 
 /// <summary>An accepted master.</summary>
 internal sealed record TrackMaster
@@ -108,6 +136,11 @@ internal sealed record PublishedRenditions
 
     public Loudness? Loudness { get; init; }
 
+    public required QualityReport Report { get; init; }
+
+    public required WaveformFacts Waveform { get; init; }
+
+    /// <summary>What the origin's thresholds said of the report on the day of publication.</summary>
     public required IReadOnlyList<QualityWarning> Warnings { get; init; }
 
     public required IReadOnlyList<PublishedRendition> Renditions { get; init; }

@@ -80,21 +80,25 @@ internal sealed partial class MasterIntake(
             UploadedAt = time.GetUtcNow(),
         };
         var outcome = UploadOutcome.Accepted;
+        string? supersededJob = null;
         var track = (await catalog.UpdateTrackAsync(trackId, found =>
         {
             var before = found ?? TrackManifest.New(trackId, releaseId, master.UploadedAt);
-            // A master that the farm found missing or changed in the store is replaced by its own bytes: the current object is worth nothing.
-            var isLost = before is { State: MasterState.Failed, Failure.Code: JobFailure.MasterMissing or JobFailure.MasterDigestMismatch };
-            outcome = before.Master?.Sha256 == master.Sha256 && !isLost ? UploadOutcome.Unchanged : UploadOutcome.Accepted;
+            // A master that the farm found missing or changed in the store is replaced by its own bytes: the current object is worth nothing. One whose job was cancelled is asked for again.
+            var isNew = before is { State: MasterState.Failed, Failure.Code: JobFailure.MasterMissing or JobFailure.MasterDigestMismatch or JobFailure.Cancelled };
+            outcome = before.Master?.Sha256 == master.Sha256 && !isNew ? UploadOutcome.Unchanged : UploadOutcome.Accepted;
+            supersededJob = outcome == UploadOutcome.Accepted && before is { State: MasterState.Queued, Master: { } older } ? JobIds.Of(trackId, older.UploadId) : null;
             return outcome == UploadOutcome.Unchanged
                 ? before
-                : before.Next(time.GetUtcNow()) with { State = MasterState.Queued, Master = master, Failure = null };
+                : before.Next(time.GetUtcNow()) with { State = MasterState.Queued, Master = master, Failure = null, QueuedAt = time.GetUtcNow(), Enqueued = null, BackfillFailure = null };
         }, timeout.Token))!;
         watch.Saw(track);
         if (outcome == UploadOutcome.Accepted)
         {
             LogAccepted(logger, trackId, releaseId, master.Bytes, master.Sha256);
             dispatcher.Offer(trackId);
+            if (supersededJob is not null)
+                dispatcher.Cancel(supersededJob);
         }
         else
         {

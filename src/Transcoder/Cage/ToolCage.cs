@@ -32,15 +32,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
     /// </summary>
     public const int MaxLogLines = 200;
 
-    private readonly Sandbox? _sandbox = isolation == Isolation.Sandbox ? new Sandbox(tools) : null;
-
-    /// <summary>Called with the tool's name and how each run ended.</summary>
-    public Action<string, ToolEnd>? OnEnd { get; set; }
-
+    // What a pipe of Linux holds (pipe(7)).
+    private const int OutputBufferBytes = 65_536;
     private const int Sigterm = 15;
     private const int ExitBySignal = 128;
     private const int Sigxcpu = 24;
     private const int Sigxfsz = 25;
+
+    private readonly Sandbox? _sandbox = isolation == Isolation.Sandbox ? new Sandbox(tools) : null;
+
+    /// <summary>Called with the tool's name and how each run ended.</summary>
+    public Action<string, ToolEnd>? OnEnd { get; set; }
 
     /// <exception cref="JobException">
     /// <see cref="JobFailure.ToolMissing"/>: the cage or the tool cannot be started. <see cref="JobFailure.EncoderFailed"/>: the tool left something that
@@ -72,11 +74,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
         var log = new Queue<string>();
         // Both pipes are drained at once: a tool blocks when either is full.
         var draining = Task.WhenAll(
-            BoundedLines.ReadAsync(process.StandardOutput, line =>
-            {
-                if (run.OnOutput?.Invoke(line) == true && run.StallTimeout is { } again)
-                    stall.CancelAfter(again);
-            }),
+            run.OnOutputBytes is { } onBytes
+                ? ReadBytesAsync(process.StandardOutput.BaseStream, bytes =>
+                {
+                    onBytes(bytes);
+                    Progressed();
+                })
+                : BoundedLines.ReadAsync(process.StandardOutput, line =>
+                {
+                    if (run.OnOutput?.Invoke(line) == true)
+                        Progressed();
+                }),
             BoundedLines.ReadAsync(process.StandardError, line =>
             {
                 if (log.Count == MaxLogLines)
@@ -103,6 +111,12 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
         if (run.MaxFileBytes > 0 && FileKind.FirstOther(run.Folder) is { } other)
             throw new JobException(JobFailure.EncoderFailed, $"{Path.GetFileName(run.Tool)} left '{other}', which is no file, in its folder, as only a tool does that the master took over; keep the master for an analysis, and update the tool.");
         return outcome;
+
+        void Progressed()
+        {
+            if (run.StallTimeout is { } again)
+                stall.CancelAfter(again);
+        }
 
         ToolEnd End(int exitCode) => exitCode switch
         {
@@ -159,6 +173,14 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
         ]);
         command.AddRange(run.Arguments);
         return command;
+    }
+
+    private static async Task ReadBytesAsync(Stream output, Action<ReadOnlySpan<byte>> onBytes)
+    {
+        var buffer = new byte[OutputBufferBytes];
+        int read;
+        while ((read = await output.ReadAsync(buffer)) > 0)
+            onBytes(buffer.AsSpan(0, read));
     }
 
     private ProcessStartInfo StartInfo(ToolRun run, int? filter)

@@ -33,8 +33,8 @@ public sealed partial record Ladder
     /// <summary>The built-in ladder, <c>default-1</c>.</summary>
     public static Ladder Default => LazyDefault.Value;
 
-    /// <summary>The ladder of that name, or null when this worker does not know it.</summary>
-    public static Ladder? Find(string name) => name == Default.Name ? Default : null;
+    /// <summary>Whether a text can be a ladder's name: lower-case words and a version, up to 64 characters.</summary>
+    public static bool IsName(string? text) => text is { Length: <= 64 } && NamePattern.IsMatch(text);
 
     /// <exception cref="LadderException">Lists every problem.</exception>
     public static Ladder Parse(ReadOnlySpan<byte> utf8Json)
@@ -55,6 +55,9 @@ public sealed partial record Ladder
         return problems.Count == 0 ? ladder : throw new LadderException(problems);
     }
 
+    /// <summary>The one form of this ladder in JSON: two ladders are the same if it is the same.</summary>
+    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, LadderJson.Default.Ladder);
+
     private static Ladder ReadDefault()
     {
         using var stream = typeof(Ladder).Assembly.GetManifestResourceStream("ladders/default-1.json")!;
@@ -67,7 +70,7 @@ public sealed partial record Ladder
     {
         var problems = new List<string>();
         Check(ladder.Format == 1, $"format is {ladder.Format}; accepted: 1.");
-        Check(ladder.Name is { Length: <= 64 } && NamePattern.IsMatch(ladder.Name), $"name is '{ladder.Name}'; accepted: lower-case words and a version, such as default-1, up to 64 characters.");
+        Check(IsName(ladder.Name), $"name is '{ladder.Name}'; accepted: lower-case words and a version, such as default-1, up to 64 characters.");
         Check(ladder.Rungs is { Count: >= 1 and <= MaxRungs }, $"rungs: there are {ladder.Rungs?.Count ?? 0}; accepted: 1 to {MaxRungs}.");
         Check(ladder.Rungs?.Contains(null!) != true, "rungs: one is null.");
         var rungs = ladder.Rungs?.Where(r => r is not null).ToList() ?? [];
@@ -120,6 +123,6 @@ public sealed partial record Ladder
         }
     }
 
-    [GeneratedRegex("^[a-z0-9]+(-[a-z0-9]+)*-[0-9]+$", RegexOptions.CultureInvariant)]
+    [GeneratedRegex("^[a-z0-9]+(-[a-z0-9]+)*-[0-9]+\\z", RegexOptions.CultureInvariant)]
     private static partial Regex NamePattern { get; }
 }

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Delivery.Transcoder.Ladders;
 
 /// <summary>How a rung is encoded.</summary>
@@ -43,12 +45,14 @@ public sealed record Rung
     public int? FragmentSeconds { get; init; }
 
     /// <summary>An excerpt of the track, cut by the ladder's <see cref="Ladder.Preview"/>.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public bool Excerpt { get; init; }
 
     /// <summary>What to make instead where the ffmpeg cannot encode this one; HE-AAC v2 must have one.</summary>
     public Rung? Fallback { get; init; }
 
     /// <summary>True for a FLAC rung that keeps the master's rate and depth; it is left out when the master is no more than 16 bit at 44.1 kHz.</summary>
+    [JsonIgnore]
     public bool KeepsMaster => Codec == RungCodec.Flac && SampleRate is null && BitsPerSample is null;
 }
 
