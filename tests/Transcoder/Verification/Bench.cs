@@ -17,7 +17,7 @@ internal sealed class Bench : IDisposable
     private readonly ToolSet _tools = ToolSet.Find();
     private readonly ToolCage _cage;
 
-    private Bench() => _cage = new ToolCage(_tools, NetworkIsolation.None, TimeProvider.System);
+    private Bench() => _cage = new ToolCage(_tools, Isolation.None, TimeProvider.System);
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("transcoder-tests-").FullName;
 
