@@ -72,5 +72,7 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Stores.PromotionEnd))]
 [JsonSerializable(typeof(Roles.EdgeLine))]
 [JsonSerializable(typeof(Soak.SoakLine))]
+[JsonSerializable(typeof(Transcode.OrphanLine))]
+[JsonSerializable(typeof(Transcode.OrphansEnd))]
 [JsonSerializable(typeof(JsonElement))]
 internal sealed partial class CliJson : JsonSerializerContext;
