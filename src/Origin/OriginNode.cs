@@ -113,7 +113,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         var live = new LiveJobs(options.MaxLiveJobs, time);
         var dispatcher = new JobDispatcher(queue, catalog, watch, model, live, options.JobRepairInterval, time, loggers.CreateLogger<JobDispatcher>());
         var webhooks = Own(new WebhookOutbox(options.ReadWebhooks([]), catalog, watch, model, options, metrics, time, loggers.CreateLogger<WebhookOutbox>()));
-        var publisher = new RenditionPublisher(catalog, watch, dispatcher, webhooks, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var publisher = new RenditionPublisher(catalog, watch, dispatcher, webhooks, live, options.Quality, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var backfill = Own(new BackfillRun(queue, catalog, model, dispatcher, live, options, time, loggers.CreateLogger<BackfillRun>()));
         var signals = new FarmSignals(queue, model, live, backfill, metrics, time, loggers.CreateLogger<FarmSignals>());
@@ -131,6 +131,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseRouting();
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
         new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
+        new WaveformEndpoint(tracks, store, stale, deadline).Map(_api);
         master.Map(_api);
         new JobEndpoints(catalog, watch, model, live, dispatcher, webhooks, views, stale, metrics, deadline, time).Map(_api);
         new LadderEndpoints(ladders, options, deadline).Map(_api);

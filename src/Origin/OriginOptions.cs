@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using Delivery.Origin.ApiKeys;
 using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 
 namespace Delivery.Origin;
 
@@ -73,6 +74,9 @@ public sealed partial class OriginOptions
     /// <summary>Jobs of a backfill in the queue or with workers at once. Default 200: as many slots are kept busy, and a cancel is over soon.</summary>
     public int BackfillWindow { get; set; } = 200;
 
+    /// <summary>From where on a fact of a master becomes a warning in its track's manifest. Changes nothing that is published already.</summary>
+    public QualityThresholds Quality { get; set; } = new();
+
     /// <summary>Who is told of every finished track. At most 16.</summary>
     public IReadOnlyList<WebhookOptions> Webhooks { get; set; } = [];
 
@@ -112,6 +116,7 @@ public sealed partial class OriginOptions
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
         Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
         Range(nameof(BackfillWindow), BackfillWindow, 1, 10_000);
+        problems.AddRange(Quality.Validate(nameof(Quality)));
         Span(nameof(WebhookTimeout), WebhookTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1));
         Span(nameof(WebhookRetryDelay), WebhookRetryDelay, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10));
         Span(nameof(WebhookPatience), WebhookPatience, TimeSpan.FromMinutes(1), TimeSpan.FromDays(30));

@@ -1,3 +1,6 @@
+using Delivery.Transcoder.Cage;
+using System.Security.Cryptography;
+
 namespace Delivery.Transcoder;
 
 /// <summary>How a worker works. Every bound is here; the ladder itself is data (docs/formats/ladder.md).</summary>
@@ -45,11 +48,41 @@ public sealed record TranscoderOptions
     /// <summary>From SIGTERM to SIGKILL, 0.05 to 30 s. Default 3 s.</summary>
     public TimeSpan KillGrace { get; init; } = TimeSpan.FromSeconds(3);
 
-    /// <summary>Deliveries of one job before a passing fault becomes its failure, 1 to 20. Default 4.</summary>
+    /// <summary>
+    /// Attempts at one job before a tool's passing fault (killed from outside, stalled, out of time) becomes the job's failure, 1 to 20; and how many workers in a row may be lost at one
+    /// attempt. Default 4. Outages of store and disk go by <see cref="OutagePatience"/>.
+    /// </summary>
     public int MaxAttempts { get; init; } = 4;
 
     /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, plus or minus 20 %. Default 1 s (1, 4, 16 s).</summary>
     public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>
+    /// Weakest isolation of the tools that the worker starts with, in the order of <see cref="Isolation"/>. Default None: whatever this machine allows,
+    /// with a warning. Production asks for Sandbox, so that a machine without bubblewrap takes no job.
+    /// </summary>
+    public Isolation RequireIsolation { get; init; } = Isolation.None;
+
+    /// <summary>Longest delay between two attempts, 1 ms to 1 h. Default 4 min: an outage's end is noticed within it.</summary>
+    public TimeSpan MaxRetryDelay { get; init; } = TimeSpan.FromMinutes(4);
+
+    /// <summary>
+    /// How long the store or the work folder's disk may fail a job before that becomes the job's failure, 0 to 30 days, from the first attempt that met it. Default 24 h: an outage is no fault
+    /// of the job, and somebody has looked after a day.
+    /// </summary>
+    public TimeSpan OutagePatience { get; init; } = TimeSpan.FromHours(24);
+
+    /// <summary>
+    /// How long a worker that stops lets its jobs go on before it ends their tools and gives them back, 0 to 1 day. Default 0. It takes no new job meanwhile. Shorter than a service manager
+    /// waits before it kills.
+    /// </summary>
+    public TimeSpan DrainTime { get; init; }
+
+    /// <summary>Name of this worker in reports, 1 to 64 printable characters. Default: the machine's name and eight random hex digits.</summary>
+    public string WorkerId { get; init; } = $"{(Environment.MachineName is { Length: > 48 } name ? name[..48] : Environment.MachineName)}-{RandomNumberGenerator.GetHexString(8, lowercase: true)}";
+
+    /// <summary>A running job is reported at least so often, 0.1 to 20 s, whether or not it got further. Default 5 s: a minute of silence is a lost worker.</summary>
+    public TimeSpan ReportInterval { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Space that must stay free in <see cref="WorkFolder"/> beside what the job needs, 0 to 1 TiB. Default 256 MiB.</summary>
     public long MinFreeBytes { get; init; } = 256L << 20;
@@ -75,6 +108,12 @@ public sealed record TranscoderOptions
         CheckTime(KillGrace, TimeSpan.FromSeconds(0.05), TimeSpan.FromSeconds(30), nameof(KillGrace));
         Check(MaxAttempts is >= 1 and <= 20, nameof(MaxAttempts), MaxAttempts, "1 to 20");
         CheckTime(RetryDelay, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(RetryDelay));
+        Check(Enum.IsDefined(RequireIsolation), nameof(RequireIsolation), RequireIsolation, "None, NetworkNamespace, UserNamespace or Sandbox");
+        CheckTime(MaxRetryDelay, TimeSpan.FromMilliseconds(1), TimeSpan.FromHours(1), nameof(MaxRetryDelay));
+        CheckTime(OutagePatience, TimeSpan.Zero, TimeSpan.FromDays(30), nameof(OutagePatience));
+        CheckTime(DrainTime, TimeSpan.Zero, TimeSpan.FromDays(1), nameof(DrainTime));
+        Check(WorkerId is { Length: >= 1 and <= 64 } && !WorkerId.Any(char.IsControl), nameof(WorkerId), WorkerId, "1 to 64 printable characters");
+        CheckTime(ReportInterval, TimeSpan.FromSeconds(0.1), TimeSpan.FromSeconds(20), nameof(ReportInterval));
         Check(MinFreeBytes is >= 0 and <= 1L << 40, nameof(MinFreeBytes), MinFreeBytes, "0 to 1099511627776 (1 TiB)");
         return problems;
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Delivery.Cli.Ingest;
+using Delivery.Cli.Jobs;
 using Delivery.Cli.Keys;
 using Delivery.Cli.Releases;
 using Delivery.Cli.Roles;
@@ -38,9 +39,12 @@ internal static class DeliveryCommand
         {
             UpCommand.Create(options, output, error),
             EdgeCommand.Create(options, output, error),
+            OriginCommand.Create(options, output, error),
+            TranscoderCommand.Create(options, output, error),
             IngestCommand.Create(options, output, error),
             ReleasesCommand.CreateList(options, output, error),
             ReleasesCommand.CreateShow(options, output, error),
+            JobsCommand.Create(options, output, error),
             SignCommand.Create(options, output, error),
             VerifyCommand.Create(options, output, error),
             KeysCommand.Create(options, output, error),

@@ -96,6 +96,25 @@ internal sealed class OriginClient : IDisposable
     public Task<BackfillList> ListBackfillsAsync(CancellationToken cancellationToken) =>
         AnswerAsync(HttpMethod.Get, "/v1/backfills", null, ApiJson.Default.BackfillList, cancellationToken);
 
+    /// <summary>Ends a job that waits or runs.</summary>
+    public Task<JobStatus> CancelJobAsync(string jobId, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Post, $"/v1/jobs/{Escape(jobId)}:cancel", null, ApiJson.Default.JobStatus, cancellationToken);
+
+    /// <summary>All jobs, page by page.</summary>
+    /// <param name="phase">As the API writes it; null: all.</param>
+    /// <param name="cancellationToken">Ends it.</param>
+    public async IAsyncEnumerable<JobStatus> ListJobsAsync(string? phase, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        string? next = phase is null ? "/v1/jobs" : $"/v1/jobs?phase={Escape(phase)}";
+        while (next is not null)
+        {
+            var page = await AnswerAsync(HttpMethod.Get, next, null, ApiJson.Default.JobPage, cancellationToken);
+            foreach (var job in page.Jobs)
+                yield return job;
+            next = page.Next;
+        }
+    }
+
     /// <summary>The public path of a track's rendition.</summary>
     public async Task<string> FindRenditionPathAsync(string trackId, string quality, string? codec, CancellationToken cancellationToken)
     {

@@ -19,6 +19,8 @@ internal static class RoleSettings
         NumberHandling = JsonNumberHandling.AllowReadingFromString,
         ReadCommentHandling = JsonCommentHandling.Skip,
         AllowTrailingCommas = true,
+        // Enums are words, in any case.
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false) },
     };
 
     /// <param name="role">Name of the role: the file's section and the variables' middle.</param>

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using Delivery.Cli.CommandLine;
 using Delivery.ObjectStore;
+using Delivery.ObjectStore.Failover;
+using Microsoft.Extensions.Logging;
 
 namespace Delivery.Cli.Stores;
 
@@ -27,6 +29,37 @@ internal sealed class StoreFlags(string storeDescription)
         if (store is not null && secondary is not null)
             MustDiffer(store, secondary);
         return (store, secondary);
+    }
+
+    /// <exception cref="CliException">No store is named, or as above.</exception>
+    public (StoreUrl Store, StoreUrl? Secondary) ReadRequired(ParseResult parsed, string why)
+    {
+        var (store, secondary) = Read(parsed);
+        return (store ?? throw new CliException(ExitCode.Usage, $"no store is named: give --store URL or set {StoreVariable}; {why}"), secondary);
+    }
+
+    /// <summary>Opens one store or two for a node that writes.</summary>
+    /// <param name="store">The store; the primary one when there are two.</param>
+    /// <param name="secondary">Null: there is one store.</param>
+    /// <param name="sweeps">Whether this node also replicates what other processes left: one that runs for long, as origins do.</param>
+    /// <param name="log">Where the pair logs.</param>
+    /// <exception cref="StoreException">A folder cannot be used, or there are no credentials of the kind that a URL asks for.</exception>
+    public static IObjectStore OpenNode(StoreUrl store, StoreUrl? secondary, bool sweeps, ILoggerFactory log)
+    {
+        if (secondary is null)
+            return ObjectStores.Open(store);
+        // One further try of a write; a read goes to the other store.
+        var options = new StoreClientOptions { Retries = 1 };
+        var first = ObjectStores.Open(store, options);
+        try
+        {
+            return FailoverStore.Open(first, ObjectStores.Open(secondary, options), new FailoverOptions { Sweeps = sweeps }, log, TimeProvider.System);
+        }
+        catch
+        {
+            first.Dispose();
+            throw;
+        }
     }
 
     /// <exception cref="CliException">It names no store.</exception>

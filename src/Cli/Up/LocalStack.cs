@@ -1,19 +1,19 @@
 using System.Net;
 using Delivery.Cli.CommandLine;
 using Delivery.Cli.Roles;
+using Delivery.Cli.Stores;
 using Delivery.Edge;
 using Delivery.Edge.Upstreams;
 using Delivery.ObjectStore;
-using Delivery.ObjectStore.Failover;
 using Delivery.Origin;
 using Delivery.Origin.ApiKeys;
 using Delivery.Transcoder;
-using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Jobs.Rabbit;
 using Microsoft.Extensions.Logging;
 
 namespace Delivery.Cli.Up;
 
-/// <summary>All roles in one process on embedded defaults: in-process queue, one edge, one worker, one origin, over one store or two.</summary>
+/// <summary>All roles in one process on embedded defaults: one edge, one worker, one origin, a queue between them or a broker's, over one store or two.</summary>
 internal sealed class LocalStack : IAsyncDisposable
 {
     // Beside a store on the same disk: enough to outlive a restart, not to double what the store takes.
@@ -30,20 +30,23 @@ internal sealed class LocalStack : IAsyncDisposable
     /// <param name="data">Where everything but the store is kept.</param>
     /// <param name="store">The store; the primary one when there are two.</param>
     /// <param name="secondary">Read from when the first one fails, and kept as it is; null: there is one store.</param>
+    /// <param name="broker">Where jobs and reports go; null: they stay in this process.</param>
+    /// <param name="transcoder">Whether a worker is among the roles.</param>
     /// <param name="edgePort">0 for any free port; the admin port is the next one (or any free one).</param>
     /// <param name="originPort">As for the edge.</param>
     /// <param name="log">Where the nodes log.</param>
     /// <param name="cancellationToken">Stops the start.</param>
     public static async Task<LocalStack> StartAsync(
-        DataFolder data, StoreUrl store, StoreUrl? secondary, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
+        DataFolder data, StoreUrl store, StoreUrl? secondary, BrokerOptions? broker, bool transcoder, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
     {
         data.EnsureKeyRing();
         var (secret, sha256) = data.EnsureApiKey();
         var nodes = new List<IAsyncDisposable>();
-        var objects = OpenStore(store, secondary, log);
+        var objects = StoreFlags.OpenNode(store, secondary, sweeps: true, log);
         try
         {
-            var queue = new InProcessJobQueue(TimeProvider.System);
+            var queue = BrokerFlags.Open(broker, readsReports: true, log);
+            nodes.Add(queue);
             // The edge reads from both stores by itself, as edges elsewhere do.
             List<UpstreamOptions> upstreams = [new() { Kind = UpstreamKind.Store, Address = store.ToString() }];
             if (secondary is not null)
@@ -60,7 +63,6 @@ internal sealed class LocalStack : IAsyncDisposable
                     Upstreams = upstreams,
                 },
                 null, log, TimeProvider.System, cancellationToken);
-            nodes.Add(queue);
             nodes.Add(edge);
             // The origin starts before the worker: it fills the queue from the catalog.
             var origin = await OriginNode.StartAsync(
@@ -78,7 +80,8 @@ internal sealed class LocalStack : IAsyncDisposable
                 TimeProvider.System,
                 cancellationToken);
             nodes.Add(origin);
-            nodes.Add(await TranscoderNode.StartAsync(new TranscoderOptions { WorkFolder = data.Work, AdminPort = edgePort == 0 ? 0 : 8093 }, objects, queue, log, TimeProvider.System, cancellationToken));
+            if (transcoder)
+                nodes.Add(await TranscoderNode.StartAsync(new TranscoderOptions { WorkFolder = data.Work, AdminPort = edgePort == 0 ? 0 : 8093 }, objects, queue, log, TimeProvider.System, cancellationToken));
 
             var endpoints = new UpFile
             {
@@ -106,24 +109,6 @@ internal sealed class LocalStack : IAsyncDisposable
     {
         await StopAsync(_nodes);
         _store.Dispose();
-    }
-
-    private static IObjectStore OpenStore(StoreUrl store, StoreUrl? secondary, ILoggerFactory log)
-    {
-        if (secondary is null)
-            return ObjectStores.Open(store);
-        // One further try of a write; a read goes to the other store.
-        var options = new StoreClientOptions { Retries = 1 };
-        var first = ObjectStores.Open(store, options);
-        try
-        {
-            return FailoverStore.Open(first, ObjectStores.Open(secondary, options), new FailoverOptions { Sweeps = true }, log, TimeProvider.System);
-        }
-        catch
-        {
-            first.Dispose();
-            throw;
-        }
     }
 
     /// <summary>DESIGN §8: the admin port stands beside the public one.</summary>

@@ -7,6 +7,7 @@ using Delivery.Edge;
 using Delivery.ObjectStore;
 using Delivery.Origin;
 using Delivery.TokenAuth;
+using Delivery.Transcoder.Jobs.Rabbit;
 using Delivery.Transcoder.Tools;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -24,21 +25,26 @@ internal static class UpCommand
         var edgePort = Port("--edge-port", 8080, "Port of the edge; its admin port is the next one.");
         var originPort = Port("--origin-port", 8090, "Port of the origin; its admin port is the next one.");
         var stores = new StoreFlags("Where masters, renditions and manifests are kept: a folder, or file:///…, s3://bucket/prefix?…, gs://bucket/prefix; default: DATA/store.");
+        var broker = new BrokerFlags();
+        var noTranscoder = new Option<bool>("--no-transcoder") { Description = "With a broker: run no worker here, `delivery transcoder` does the jobs." };
         var command = new Command("up", "Run origin, transcoder and edge in one process, on files below --data, or on a bucket.")
         {
-            demo, once, edgePort, originPort, stores.Store, stores.Secondary, verbose,
+            demo, once, edgePort, originPort, stores.Store, stores.Secondary, broker.Broker, noTranscoder, verbose,
         };
         command.Run(options, output, error, async (parsed, context, cancellationToken) =>
         {
             if (parsed.GetValue(once) && !parsed.GetValue(demo))
                 throw new CliException(ExitCode.Usage, "--once goes with --demo");
             var (store, secondary) = stores.Read(parsed);
+            var farm = broker.Read(parsed, null);
+            if (parsed.GetValue(noTranscoder) && farm is null)
+                throw new CliException(ExitCode.Usage, "--no-transcoder goes with --broker: without one no other worker can have the jobs");
             using var log = ServerLog.Create(parsed.GetValue(verbose));
             using var data = DataFolder.Open(parsed.GetValue(options.Data)!);
             store ??= StoreUrl.Parse(data.Store);
             if (secondary is not null)
                 StoreFlags.MustDiffer(store, secondary);
-            await using var stack = await StartAsync(data, store, secondary, parsed.GetValue(edgePort), parsed.GetValue(originPort), log, cancellationToken);
+            await using var stack = await StartAsync(data, store, secondary, farm, !parsed.GetValue(noTranscoder), parsed.GetValue(edgePort), parsed.GetValue(originPort), log, cancellationToken);
             SayReady(stack.Endpoints, store, secondary, context);
             if (parsed.GetValue(demo))
             {
@@ -54,11 +60,11 @@ internal static class UpCommand
     }
 
     private static async Task<LocalStack> StartAsync(
-        DataFolder data, StoreUrl store, StoreUrl? secondary, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
+        DataFolder data, StoreUrl store, StoreUrl? secondary, BrokerOptions? broker, bool transcoder, int edgePort, int originPort, ILoggerFactory log, CancellationToken cancellationToken)
     {
         try
         {
-            return await LocalStack.StartAsync(data, store, secondary, edgePort, originPort, log, cancellationToken);
+            return await LocalStack.StartAsync(data, store, secondary, broker, transcoder, edgePort, originPort, log, cancellationToken);
         }
         catch (Exception e) when (e is EdgeStartException or OriginStartException or ToolsMissingException or StoreException or KeyRingException or IOException or SocketException or UnauthorizedAccessException or OptionsValidationException)
         {

@@ -1,5 +1,6 @@
 using Delivery.Origin.Api;
 using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 
@@ -135,6 +136,11 @@ internal sealed record PublishedRenditions
 
     public Loudness? Loudness { get; init; }
 
+    public required QualityReport Report { get; init; }
+
+    public required WaveformFacts Waveform { get; init; }
+
+    /// <summary>What the origin's thresholds said of the report on the day of publication.</summary>
     public required IReadOnlyList<QualityWarning> Warnings { get; init; }
 
     public required IReadOnlyList<PublishedRendition> Renditions { get; init; }

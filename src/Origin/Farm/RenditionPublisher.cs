@@ -3,6 +3,7 @@ using Delivery.Origin.Api;
 using Delivery.Origin.Backfills;
 using Delivery.Origin.Catalog;
 using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 using Microsoft.Extensions.Logging;
@@ -20,7 +21,9 @@ namespace Delivery.Origin.Farm;
 /// 5 track manifest: nothing retired
 /// </code>
 /// </summary>
-internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWatch watch, JobDispatcher dispatcher, WebhookOutbox webhooks, LiveJobs live, OriginMetrics metrics, TimeProvider time, ILogger<RenditionPublisher> logger)
+internal sealed partial class RenditionPublisher(
+    CatalogStore catalog, CatalogWatch watch, JobDispatcher dispatcher, WebhookOutbox webhooks, LiveJobs live, QualityThresholds quality, OriginMetrics metrics, TimeProvider time,
+    ILogger<RenditionPublisher> logger)
 {
     /// <summary>File manifests written at once for one track.</summary>
     private const int Parallelism = 4;
@@ -69,9 +72,9 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             return;
         }
 
-        if (set is not { Format: 1, Renditions.Count: > 0 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
+        if (set is not { Format: RenditionSet.CurrentFormat, Renditions.Count: > 0, Report.Channels.Count: > 0, Waveform.Sha256.Length: 64 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
         {
-            await EndAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format 1 has it.", cancellationToken);
+            await EndAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format {RenditionSet.CurrentFormat} has it.", cancellationToken);
             return;
         }
 
@@ -242,7 +245,9 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         PublishedAt = time.GetUtcNow(),
         Master = set.Master,
         Loudness = set.Loudness,
-        Warnings = set.Warnings,
+        Report = set.Report,
+        Waveform = set.Waveform,
+        Warnings = QualityJudge.Judge(set, quality),
         Renditions = [.. set.Renditions.Select(r => new PublishedRendition
         {
             Quality = r.Quality,

@@ -8,14 +8,17 @@ using Delivery.Transcoder.Tools;
 namespace Delivery.Transcoder.Cage;
 
 /// <summary>
-/// Runs a tool on untrusted input: no shell, no environment, no network, bounded address space, CPU, file size, open files and time, in the
-/// job's private folder, and dead when the worker dies.
+/// Runs a tool on untrusted input: no shell, no environment, no network, no files but programs and the job's own, bounded address space, CPU, file
+/// size, open files and time, and dead when the worker dies.
 /// </summary>
 /// <remarks>
-/// <code>unshare -rn ▶ setpriv --no-new-privs --pdeathsig KILL ▶ nice ▶ prlimit ▶ tool</code>
-/// Each replaces itself by the next, so the process id is the tool's.
+/// <code>
+/// Sandbox:  bwrap ─ process 1 of the sandbox ─ nice ▶ prlimit ▶ tool
+/// others:   unshare -rn ▶ setpriv --no-new-privs --pdeathsig KILL ▶ nice ▶ prlimit ▶ tool
+/// </code>
+/// ▶ is replaced by the next and keeps its process id; ─ waits for the next, passes its exit code on, and takes it along when it dies.
 /// </remarks>
-internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation, TimeProvider time)
+internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeProvider time)
 {
     /// <summary>Input, a dozen outputs, pipes and libraries: measured need is under 40.</summary>
     public const int MaxOpenFiles = 64;
@@ -29,12 +32,22 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
     /// </summary>
     public const int MaxLogLines = 200;
 
+    // What a pipe of Linux holds (pipe(7)).
+    private const int OutputBufferBytes = 65_536;
     private const int Sigterm = 15;
     private const int ExitBySignal = 128;
     private const int Sigxcpu = 24;
     private const int Sigxfsz = 25;
 
-    /// <exception cref="JobException"><see cref="JobFailure.ToolMissing"/>: the tool cannot be started.</exception>
+    private readonly Sandbox? _sandbox = isolation == Isolation.Sandbox ? new Sandbox(tools) : null;
+
+    /// <summary>Called with the tool's name and how each run ended.</summary>
+    public Action<string, ToolEnd>? OnEnd { get; set; }
+
+    /// <exception cref="JobException">
+    /// <see cref="JobFailure.ToolMissing"/>: the cage or the tool cannot be started. <see cref="JobFailure.EncoderFailed"/>: the tool left something that
+    /// is no file.
+    /// </exception>
     public async Task<ToolOutcome> RunAsync(ToolRun run, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -56,11 +69,17 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         var log = new Queue<string>();
         // Both pipes are drained at once: a tool blocks when either is full.
         var draining = Task.WhenAll(
-            BoundedLines.ReadAsync(process.StandardOutput, line =>
-            {
-                if (run.OnOutput?.Invoke(line) == true && run.StallTimeout is { } again)
-                    stall.CancelAfter(again);
-            }),
+            run.OnOutputBytes is { } onBytes
+                ? ReadBytesAsync(process.StandardOutput.BaseStream, bytes =>
+                {
+                    onBytes(bytes);
+                    Progressed();
+                })
+                : BoundedLines.ReadAsync(process.StandardOutput, line =>
+                {
+                    if (run.OnOutput?.Invoke(line) == true)
+                        Progressed();
+                }),
             BoundedLines.ReadAsync(process.StandardError, line =>
             {
                 if (log.Count == MaxLogLines)
@@ -78,8 +97,21 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         }
 
         await draining;
+        var outcome = new ToolOutcome(End(process.ExitCode), process.ExitCode, [.. log]);
+        OnEnd?.Invoke(Path.GetFileName(run.Tool), outcome.End);
         cancellationToken.ThrowIfCancellationRequested();
-        return new ToolOutcome(End(process.ExitCode), process.ExitCode, [.. log]);
+        // Else a machine that refuses a namespace would make every master a bad one.
+        if (CageFault(outcome) is { } fault)
+            throw new JobException(JobFailure.ToolMissing, $"{Path.GetFileName(run.Tool)} cannot be started ({fault.TrimEnd('.')}); look at the worker's packages and limits, then retry the job.", canRetry: true);
+        if (run.MaxFileBytes > 0 && FileKind.FirstOther(run.Folder) is { } other)
+            throw new JobException(JobFailure.EncoderFailed, $"{Path.GetFileName(run.Tool)} left '{other}', which is no file, in its folder, as only a tool does that the master took over; keep the master for an analysis, and update the tool.");
+        return outcome;
+
+        void Progressed()
+        {
+            if (run.StallTimeout is { } again)
+                stall.CancelAfter(again);
+        }
 
         ToolEnd End(int exitCode) => exitCode switch
         {
@@ -98,18 +130,27 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         };
     }
 
+    /// <summary>What a program before the tool said when it could not run the next one: a tool that ran says more, or something else.</summary>
+    private string? CageFault(ToolOutcome outcome) =>
+        outcome is { End: ToolEnd.Exited, ExitCode: not 0, Log: [var line] }
+        && ((string?[])[tools.Bwrap, tools.Unshare, tools.Setpriv, tools.Nice, tools.Prlimit]).Any(program =>
+            program is not null && (line.StartsWith($"{program}: ", StringComparison.Ordinal) || line.StartsWith($"{Path.GetFileName(program)}: ", StringComparison.Ordinal)))
+            ? line
+            : null;
+
     /// <summary>The program and arguments that cage a run: a pure function of it.</summary>
     public IReadOnlyList<string> CommandLine(ToolRun run)
     {
         var cpuSeconds = (long)Math.Ceiling(run.TimeLimit.TotalSeconds);
+        // setpriv after unshare: a change of credentials clears the death signal (prctl(2)).
+        string[] mortal = [tools.Setpriv, "--no-new-privs", "--pdeathsig", "KILL", "--"];
         List<string> command = isolation switch
         {
-            NetworkIsolation.UserNamespace => [tools.Unshare, "-rn", "--"],
-            NetworkIsolation.NetworkNamespace => [tools.Unshare, "-n", "--"],
-            _ => [],
+            Isolation.Sandbox => [.. _sandbox!.Prefix(run)],
+            Isolation.UserNamespace => [tools.Unshare, "-rn", "--", .. mortal],
+            Isolation.NetworkNamespace => [tools.Unshare, "-n", "--", .. mortal],
+            _ => [.. mortal],
         };
-        // setpriv after unshare: a change of credentials clears the death signal (prctl(2)).
-        command.AddRange([tools.Setpriv, "--no-new-privs", "--pdeathsig", "KILL", "--"]);
         command.AddRange([tools.Nice, "-n", Niceness.ToString(CultureInfo.InvariantCulture)]);
         command.AddRange(
         [
@@ -125,6 +166,14 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         ]);
         command.AddRange(run.Arguments);
         return command;
+    }
+
+    private static async Task ReadBytesAsync(Stream output, Action<ReadOnlySpan<byte>> onBytes)
+    {
+        var buffer = new byte[OutputBufferBytes];
+        int read;
+        while ((read = await output.ReadAsync(buffer)) > 0)
+            onBytes(buffer.AsSpan(0, read));
     }
 
     private ProcessStartInfo StartInfo(ToolRun run)
@@ -144,10 +193,15 @@ internal sealed partial class ToolCage(ToolSet tools, NetworkIsolation isolation
         return info;
     }
 
-    /// <summary>SIGTERM, the grace, SIGKILL. The tool's files are worth nothing afterwards: ffmpeg ends an interrupted file as a valid, shorter one.</summary>
+    /// <summary>
+    /// SIGTERM, the grace, SIGKILL; a sandbox is killed at once, whole. The tool's files are worth nothing afterwards: ffmpeg ends an interrupted file
+    /// as a valid, shorter one.
+    /// </summary>
     private async Task TerminateAsync(Process process, TimeSpan grace)
     {
-        if (!process.HasExited)
+        if (isolation == Isolation.Sandbox)
+            grace = TimeSpan.Zero; // SIGTERM would end bwrap alone: within its first millisecond, the rest would live on.
+        else if (!process.HasExited)
             _ = Kill(process.Id, Sigterm); // A failure means that it ended meanwhile.
         using var patience = new CancellationTokenSource(grace, time);
         try

@@ -7,4 +7,7 @@ internal sealed class JobException(JobFailure failure, string message, bool canR
 
     /// <summary>True for faults that pass by themselves: a store out of reach, a tool killed from outside, a full disk.</summary>
     public bool CanRetry { get; } = canRetry;
+
+    /// <summary>What the job needs is away, whichever job it is: no fault of it or of its tools, so it waits for as long as the worker's patience lasts.</summary>
+    public bool IsOutage => CanRetry && Failure is (JobFailure.StoreFailed or JobFailure.WorkFolderFull);
 }

@@ -20,19 +20,28 @@ internal sealed class JobRunner(
     private const int CopyBufferBytes = 256 * 1024;
     private const int ErrorNoSpace = 28; // ENOSPC
 
+    /// <summary>How often the reading of one master may break in one attempt; beyond it the attempt failed, and the next one starts anew.</summary>
+    private const int MaxFetchBreaks = 20;
+
+    /// <summary>How often a set whose files vanish while it is published is completed; beyond it something removes them as fast as they come.</summary>
+    private const int MaxPublishPasses = 3;
+
+    private static readonly TimeSpan FetchResumeDelay = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan MaxFetchResumeDelay = TimeSpan.FromSeconds(5);
+
     private readonly ResultStore _results = new(store);
     private readonly LadderStore _ladders = new(store);
 
     /// <param name="job">What to do.</param>
-    /// <param name="onProgress">Called with the phase and its part from 0 to 1.</param>
+    /// <param name="progress">Told the phase, its part from 0 to 1, and what the master holds.</param>
     /// <param name="cancellationToken">Ends the tools and leaves nothing behind.</param>
-    /// <returns>Key of the result manifest.</returns>
+    /// <returns>Key of the result manifest, and the audio that was encoded for it; null: it was there already.</returns>
     /// <exception cref="JobException">Every other outcome.</exception>
-    public async Task<ObjectKey> RunAsync(TranscodeJob job, Action<JobPhase, double> onProgress, CancellationToken cancellationToken)
+    public async Task<(ObjectKey Result, TimeSpan? Encoded)> RunAsync(TranscodeJob job, ProgressReporter progress, CancellationToken cancellationToken)
     {
         try
         {
-            return await RunStepsAsync(job, onProgress, cancellationToken);
+            return await RunStepsAsync(job, progress, progress.Report, cancellationToken);
         }
         catch (StoreException error)
         {
@@ -49,13 +58,13 @@ internal sealed class JobRunner(
         }
     }
 
-    private async Task<ObjectKey> RunStepsAsync(TranscodeJob job, Action<JobPhase, double> onProgress, CancellationToken cancellationToken)
+    private async Task<(ObjectKey Result, TimeSpan? Encoded)> RunStepsAsync(TranscodeJob job, ProgressReporter progress, Action<JobPhase, double> onProgress, CancellationToken cancellationToken)
     {
         var (ladder, masterKey, manifestKey) = await CheckAsync(job, cancellationToken);
 
         // 1. known already?
         if (await _results.IsPublishedAsync(manifestKey, cancellationToken))
-            return manifestKey;
+            return (manifestKey, null);
 
         using var folder = area.CreateJobFolder();
 
@@ -68,14 +77,14 @@ internal sealed class JobRunner(
         using (Phase(JobPhase.Probe))
         {
             plan = EncodePlan.Create(ladder, await prober.ProbeAsync(folder.Path, MasterFile, cancellationToken), profile.CanEncodeHeAacV2);
+            progress.Probed(plan.Master.Duration);
             CheckSpace(plan.MaxOutputBytes);
         }
 
         // 4. encode
-        Analysis.MasterMeasurement measured;
-        string? masterMd5;
+        EncodedMaster encoded;
         using (Phase(JobPhase.Encode))
-            (measured, masterMd5) = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
+            encoded = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
         metrics.AudioEncoded(plan.Master.Duration);
 
         // 5. verify
@@ -84,24 +93,28 @@ internal sealed class JobRunner(
         {
             verified = await verifier.VerifyAsync(
                 folder.Path,
+                MasterFile,
                 plan,
-                masterMd5,
-                () =>
-                {
-                    onProgress(JobPhase.Verify, 0.5);
-                    return true;
-                },
+                encoded,
+                static () => true,
                 cancellationToken);
         }
 
         // 6. publish
         using (Phase(JobPhase.Publish))
         {
-            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, measured, verified);
-            await _results.PublishAsync(set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
+            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, encoded, verified);
+            // Looked up once more after the manifest: a collector of orphans may have removed, just before the manifest named it, an old file that the upload found there.
+            for (var pass = 1; pass == 1 || !await _results.IsPublishedAsync(manifestKey, cancellationToken); pass++)
+            {
+                if (pass > MaxPublishPasses)
+                    throw new StoreException(StoreError.Unavailable, $"Files that {manifestKey} names vanish from the store while they are published.");
+                await _results.PublishAsync(
+                    set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], encoded.Waveform.ToBytes(), manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
+            }
         }
 
-        return manifestKey;
+        return (manifestKey, plan.Master.Duration);
 
         PhaseTimer Phase(JobPhase phase)
         {
@@ -127,33 +140,49 @@ internal sealed class JobRunner(
         return (ladder, masterKey, ResultKeys.Manifest(job.MasterSha256, ladder.Name, profile.Id));
     }
 
+    /// <summary>Copies the master and checks its digest; where the reading breaks, it goes on from there.</summary>
     private async Task FetchAsync(TranscodeJob job, ObjectKey key, string file, Action<double> onProgress, CancellationToken cancellationToken)
     {
-        await using var read = await store.OpenReadAsync(key, null, cancellationToken)
-            ?? throw new JobException(JobFailure.MasterMissing, $"The master {key} is not in the store; upload it again.");
-        if (read.Length != job.MasterBytes)
-            throw Mismatch($"has {read.Length} bytes, the catalog says {job.MasterBytes}");
-        CheckSpace(job.MasterBytes);
-
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         await using var copy = new FileStream(file, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.Asynchronous);
         var buffer = new byte[CopyBufferBytes];
         long copied = 0;
-        int count;
-        while ((count = await read.Content.ReadAsync(buffer, cancellationToken)) > 0)
+        for (var breaks = 0; copied < job.MasterBytes;)
         {
-            hash.AppendData(buffer.AsSpan(0, count));
-            copied += count;
-            if (copied > job.MasterBytes)
-                break;
-            await copy.WriteAsync(buffer.AsMemory(0, count), cancellationToken);
-            onProgress((double)copied / job.MasterBytes);
+            try
+            {
+                await CopyOnAsync();
+            }
+            catch (StoreException error) when (error.CanRetry && breaks < MaxFetchBreaks)
+            {
+                var delay = FetchResumeDelay * Math.Pow(2, breaks++);
+                await Task.Delay(delay < MaxFetchResumeDelay ? delay : MaxFetchResumeDelay, time, cancellationToken);
+            }
         }
 
-        if (copied != job.MasterBytes)
-            throw new StoreException(StoreError.Unavailable, $"{key} ended after {copied} of {job.MasterBytes} bytes.");
         if (Convert.ToHexStringLower(hash.GetHashAndReset()) is var digest && digest != job.MasterSha256)
             throw Mismatch($"has the SHA-256 {digest}, the catalog says {job.MasterSha256}");
+
+        async Task CopyOnAsync()
+        {
+            await using var read = await store.OpenReadAsync(key, copied == 0 ? null : new ObjectRange(copied, long.MaxValue), cancellationToken)
+                ?? throw new JobException(JobFailure.MasterMissing, $"The master {key} is not in the store; upload it again.");
+            if (read.Info.Length != job.MasterBytes)
+                throw Mismatch($"has {read.Info.Length} bytes, the catalog says {job.MasterBytes}");
+            if (copied == 0)
+                CheckSpace(job.MasterBytes);
+            int count;
+            while ((count = await read.Content.ReadAsync(buffer.AsMemory(0, (int)Math.Min(buffer.Length, job.MasterBytes - copied)), cancellationToken)) > 0)
+            {
+                await copy.WriteAsync(buffer.AsMemory(0, count), cancellationToken);
+                hash.AppendData(buffer.AsSpan(0, count));
+                copied += count;
+                onProgress((double)copied / job.MasterBytes);
+            }
+
+            if (copied != job.MasterBytes)
+                throw new StoreException(StoreError.Unavailable, $"{key} ended after {copied} of {job.MasterBytes} bytes.");
+        }
 
         JobException Mismatch(string what) => new(JobFailure.MasterDigestMismatch, $"The master {key} {what}; upload it again.");
     }

@@ -9,8 +9,9 @@ namespace Delivery.Transcoder.Tools;
 /// <param name="Setpriv">Debian package <c>util-linux</c>.</param>
 /// <param name="Unshare">Debian package <c>util-linux</c>.</param>
 /// <param name="Nice">Debian package <c>coreutils</c>.</param>
+/// <param name="Bwrap">Debian package <c>bubblewrap</c>; null when it is not installed: the tools are isolated less well then.</param>
 public sealed record ToolSet(
-    string Ffmpeg, string Ffprobe, string Flac, string Metaflac, string Prlimit, string Setpriv, string Unshare, string Nice)
+    string Ffmpeg, string Ffprobe, string Flac, string Metaflac, string Prlimit, string Setpriv, string Unshare, string Nice, string? Bwrap)
 {
     private static readonly (string Tool, string Package)[] AudioTools = [("ffmpeg", "ffmpeg"), ("ffprobe", "ffmpeg"), ("flac", "flac"), ("metaflac", "flac")];
 
@@ -27,7 +28,8 @@ public sealed record ToolSet(
         var found = new Dictionary<string, string>();
         var missing = new List<(string Tool, string Package)>();
         Look(AudioTools, toolPath ?? path);
-        Look(SystemTools, $"/usr/bin:/bin:{path}");
+        var systemPath = $"/usr/bin:/bin:{path}";
+        Look(SystemTools, systemPath);
         if (missing.Count > 0)
         {
             var tools = string.Join(", ", missing.Select(m => m.Tool));
@@ -37,21 +39,23 @@ public sealed record ToolSet(
                 $"The transcoder cannot work without {tools}, which {(missing.Count == 1 ? "is" : "are")} not in {toolPath ?? "PATH"}. On Debian: apt-get install {packages}");
         }
 
-        return new ToolSet(found["ffmpeg"], found["ffprobe"], found["flac"], found["metaflac"], found["prlimit"], found["setpriv"], found["unshare"], found["nice"]);
+        return new ToolSet(found["ffmpeg"], found["ffprobe"], found["flac"], found["metaflac"], found["prlimit"], found["setpriv"], found["unshare"], found["nice"], InFolders("bwrap", systemPath));
 
         void Look((string Tool, string Package)[] tools, string folders)
         {
             foreach (var (tool, package) in tools)
             {
-                var file = folders.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
-                    .Select(folder => Path.GetFullPath(Path.Combine(folder, tool)))
-                    .FirstOrDefault(IsExecutable);
-                if (file is null)
-                    missing.Add((tool, package));
-                else
+                if (InFolders(tool, folders) is { } file)
                     found[tool] = file;
+                else
+                    missing.Add((tool, package));
             }
         }
+
+        static string? InFolders(string tool, string folders) =>
+            folders.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+                .Select(folder => Path.GetFullPath(Path.Combine(folder, tool)))
+                .FirstOrDefault(IsExecutable);
     }
 
     private static bool IsExecutable(string file) =>
