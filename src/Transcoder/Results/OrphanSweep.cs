@@ -87,30 +87,34 @@ public sealed class OrphanSweep(IObjectStore store, TimeProvider time)
         {
             if (result.LastModified < since)
                 return;
-            var set = await ReadAsync(result.Key, token);
+            var named = await ReadAsync(result.Key, token);
             lock (candidates)
             {
-                foreach (var rendition in set?.Renditions ?? [])
-                    candidates.Remove(rendition.Key);
-                candidates.Remove("catalog/waveforms/" + Stem(result.Key, Results) + "dat");
+                foreach (var key in named)
+                    candidates.Remove(key);
+                candidates.Remove(ResultKeys.Waveform(result.Key).Value);
             }
         });
     }
 
-    private async Task<RenditionSet?> ReadAsync(ObjectKey key, CancellationToken cancellationToken)
+    /// <summary>The renditions that a result names. Of any format: those of earlier versions lie in the store as long as what they name.</summary>
+    private async Task<IReadOnlyList<string>> ReadAsync(ObjectKey key, CancellationToken cancellationToken)
     {
         await using var read = await store.OpenReadAsync(key, null, cancellationToken);
         if (read is null)
-            return null;
+            return [];
         try
         {
-            return await JsonSerializer.DeserializeAsync(read.Content, ResultJson.Default.RenditionSet, cancellationToken);
+            using var result = await JsonDocument.ParseAsync(read.Content, default, cancellationToken);
+            return [.. result.RootElement.GetProperty("renditions").EnumerateArray().Select(r => $"audio/{Text(r, "fileId")}.{Text(r, "extension")}")];
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {
             throw new StoreException(StoreError.Corrupt, $"The result {key} cannot be read, so what it names is not known: {e.Message}", e);
         }
     }
+
+    private static string Text(JsonElement rendition, string name) => rendition.GetProperty(name).GetString() ?? throw new JsonException($"{name} is null.");
 
     /// <summary>The name without prefix and extension, with its dot: so both sides of a pair are in one order.</summary>
     private static string Stem(ObjectKey key, string prefix)

@@ -21,6 +21,8 @@ public class OrphanSweepTests
         await PutAsync(origin, "catalog/waveforms/aa/default-1-x.dat");
         var result = (await origin.KeysAsync("catalog/renditions/"))[0];
         await PutAsync(origin, result.Replace("renditions", "waveforms", StringComparison.Ordinal).Replace(".json", ".dat", StringComparison.Ordinal));
+        await PutAsync(origin, "audio/2222222222222222222222222222222222222222.ogg");
+        await PutAsync(origin, "catalog/renditions/bb/default-1-old.json", """{"format":1,"renditions":[{"fileId":"2222222222222222222222222222222222222222","extension":"ogg"}]}""");
         Age(origin);
         await PutAsync(origin, "audio/1111111111111111111111111111111111111111.ogg"); // A job under way.
 
@@ -49,7 +51,7 @@ public class OrphanSweepTests
         Age(origin);
         var sweep = new OrphanSweep(origin.Files, TimeProvider.System);
         var found = await sweep.FindAsync(Day, default);
-        Assert.Equal(TestFarm.FullLadder.Length, found.Orphans.Count);
+        Assert.Equal(TestFarm.FullLadder.Length + 1, found.Orphans.Count); // And the waveform.
 
         var renditions = (await origin.KeysAsync("audio/")).Count;
         await origin.Farm.WorkAsync(job); // Another worker did it.
@@ -57,19 +59,23 @@ public class OrphanSweepTests
         Assert.Equal(renditions, (await origin.KeysAsync("audio/")).Count);
     }
 
-    [Fact]
-    public async Task UnreadableResult_StopsTheSearch()
+    [Theory]
+    [InlineData("torn")]
+    [InlineData("{}")]
+    [InlineData("""{"renditions":[{"fileId":"0000000000000000000000000000000000000000"}]}""")]
+    [InlineData("""{"renditions":[null]}""")]
+    public async Task UnreadableResult_StopsTheSearch(string result)
     {
         await using var origin = await OriginHarness.StartAsync();
         await PutAsync(origin, "audio/0000000000000000000000000000000000000000.ogg");
-        await PutAsync(origin, "catalog/renditions/aa/default-1-x.json");
+        await PutAsync(origin, "catalog/renditions/aa/default-1-x.json", result);
         Age(origin);
         var sweep = new OrphanSweep(origin.Files, TimeProvider.System);
         Assert.Equal(StoreError.Corrupt, (await Assert.ThrowsAsync<StoreException>(() => sweep.FindAsync(Day, default))).Error);
     }
 
-    private static async Task PutAsync(OriginHarness origin, string key) => await origin.Files.WriteAsync(
-        ObjectKey.Parse(key), new MemoryStream(Encoding.UTF8.GetBytes("torn")), new ObjectWrite { ContentType = "application/octet-stream" }, default);
+    private static async Task PutAsync(OriginHarness origin, string key, string content = "torn") => await origin.Files.WriteAsync(
+        ObjectKey.Parse(key), new MemoryStream(Encoding.UTF8.GetBytes(content)), new ObjectWrite { ContentType = "application/octet-stream" }, default);
 
     /// <summary>Everything in the store is two days old.</summary>
     private static void Age(OriginHarness origin)
