@@ -12,7 +12,7 @@ public static class StoreKeys
     /// <summary>The control log, whose order is the numbers of its entries.</summary>
     public const string ControlLogPrefix = "control/log/";
 
-    private static readonly string[] Immutable = ["audio/", "masters/", "catalog/renditions/", "ladders/", ControlLogPrefix];
+    private static readonly string[] Immutable = ["audio/", "masters/", "catalog/renditions/", "catalog/waveforms/", "ladders/", ControlLogPrefix];
 
     /// <summary>
     /// Whether what is written under the key once stays so until it is deleted: then any store that has it, has the same. Of every other key the last version alone counts.

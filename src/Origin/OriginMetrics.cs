@@ -17,6 +17,7 @@ internal sealed class OriginMetrics : IDisposable
     private readonly Counter<long> _uploadBytes;
     private readonly Counter<long> _jobs;
     private readonly Counter<long> _backfills;
+    private readonly Counter<long> _webhooks;
     private readonly Counter<long> _releases;
     private readonly Counter<long> _stale;
 
@@ -29,6 +30,7 @@ internal sealed class OriginMetrics : IDisposable
         _uploadBytes = _meter.CreateCounter<long>("delivery.origin.upload.size", "By", "Bytes of masters received, by outcome.");
         _jobs = _meter.CreateCounter<long>("delivery.origin.jobs.settled", description: "Jobs settled by outcome: published, superseded, or the farm's failure code.");
         _backfills = _meter.CreateCounter<long>("delivery.origin.backfill.jobs.settled", description: "Jobs of backfills settled by outcome: published, superseded, or the farm's failure code.");
+        _webhooks = _meter.CreateCounter<long>("delivery.origin.webhooks.sent", description: "Tries to deliver events, by outcome: delivered, refused; and gaveUp, once per event and receiver.");
         _releases = _meter.CreateCounter<long>("delivery.origin.release.puts", description: "Release documents accepted, by outcome: created, changed, unchanged.");
         _stale = _meter.CreateCounter<long>("delivery.origin.stale_answers", description: "Answers that say Delivery-Stale, by call: playback, release, track, job.");
     }
@@ -51,6 +53,14 @@ internal sealed class OriginMetrics : IDisposable
     public void CountJob(string outcome) => _jobs.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 
     public void CountBackfill(string outcome) => _backfills.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
+
+    public void CountWebhook(string outcome) => _webhooks.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
+
+    /// <summary>Once: events that wait for a receiver.</summary>
+    public void WatchWebhooks(Func<int> pending) => _meter.CreateObservableGauge("delivery.origin.webhooks.pending", pending, description: "Events that this origin has yet to deliver to some receiver.");
+
+    /// <summary>Once per name: a gauge that asks when it is read.</summary>
+    public void Watch(string name, string? unit, string description, Func<IEnumerable<Measurement<double>>> values) => _meter.CreateObservableGauge(name, values, unit, description);
 
     public void CountRelease(string outcome) => _releases.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 

@@ -10,6 +10,7 @@ using Delivery.Origin.Catalog;
 using Delivery.Origin.Farm;
 using Delivery.Origin.Ingest;
 using Delivery.Origin.Playback;
+using Delivery.Origin.Webhooks;
 using Delivery.TokenAuth;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Ladders;
@@ -111,9 +112,11 @@ public sealed partial class OriginNode : IAsyncDisposable
         var watch = new CatalogWatch(model, releases, tracks);
         var live = new LiveJobs(options.MaxLiveJobs, time);
         var dispatcher = new JobDispatcher(queue, catalog, watch, model, live, options.JobRepairInterval, time, loggers.CreateLogger<JobDispatcher>());
-        var publisher = new RenditionPublisher(catalog, watch, dispatcher, live, metrics, time, loggers.CreateLogger<RenditionPublisher>());
+        var webhooks = Own(new WebhookOutbox(options.ReadWebhooks([]), catalog, watch, model, options, metrics, time, loggers.CreateLogger<WebhookOutbox>()));
+        var publisher = new RenditionPublisher(catalog, watch, dispatcher, webhooks, live, options.Quality, metrics, time, loggers.CreateLogger<RenditionPublisher>());
         var reports = new ReportReader(queue, live, publisher, time, loggers.CreateLogger<ReportReader>());
         var backfill = Own(new BackfillRun(queue, catalog, model, dispatcher, live, options, time, loggers.CreateLogger<BackfillRun>()));
+        var signals = new FarmSignals(queue, model, live, backfill, metrics, time, loggers.CreateLogger<FarmSignals>());
         var upkeep = new CatalogUpkeep(model, dispatcher, publisher, options.ReadModelRefresh, time, loggers.CreateLogger<CatalogUpkeep>());
 
         var deadline = new RequestDeadline(options.StoreTimeout, time);
@@ -128,8 +131,9 @@ public sealed partial class OriginNode : IAsyncDisposable
         _api.UseRouting();
         _api.UseMiddleware<RoleGate>(new ApiKeyRegister(options.ApiKeys));
         new ReleaseEndpoints(catalog, model, new ReleaseIntake(catalog, watch, metrics, time), views, stale, deadline).Map(_api);
+        new WaveformEndpoint(tracks, store, stale, deadline).Map(_api);
         master.Map(_api);
-        new JobEndpoints(catalog, watch, model, live, dispatcher, views, stale, metrics, deadline, time).Map(_api);
+        new JobEndpoints(catalog, watch, model, live, dispatcher, webhooks, views, stale, metrics, deadline, time).Map(_api);
         new LadderEndpoints(ladders, options, deadline).Map(_api);
         new BackfillEndpoints(catalog, model, ladders, backfill, deadline, time).Map(_api);
         new PlaybackEndpoint(new PlaybackGrants(tracks, releases, keyRing, options.EdgeBases, time), metrics, stale, time).Map(_api);
@@ -154,7 +158,7 @@ public sealed partial class OriginNode : IAsyncDisposable
             "127.0.0.1",
             options.AdminPort);
         _background = Task.WhenAll(
-            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token), backfill.RunAsync(_stopping.Token));
+            upkeep.RunAsync(_stopping.Token), dispatcher.RunAsync(_stopping.Token), reports.RunAsync(_stopping.Token), backfill.RunAsync(_stopping.Token), webhooks.RunAsync(_stopping.Token), signals.RunAsync(_stopping.Token));
         LogStarted(loggers.CreateLogger<OriginNode>(), Address, AdminAddress, options.ApiKeys.Count);
     }
 

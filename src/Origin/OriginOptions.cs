@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Delivery.Origin.ApiKeys;
+using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 
 namespace Delivery.Origin;
 
@@ -72,6 +74,21 @@ public sealed partial class OriginOptions
     /// <summary>Jobs of a backfill in the queue or with workers at once. Default 200: as many slots are kept busy, and a cancel is over soon.</summary>
     public int BackfillWindow { get; set; } = 200;
 
+    /// <summary>From where on a fact of a master becomes a warning in its track's manifest. Changes nothing that is published already.</summary>
+    public QualityThresholds Quality { get; set; } = new();
+
+    /// <summary>Who is told of every finished track. At most 16.</summary>
+    public IReadOnlyList<WebhookOptions> Webhooks { get; set; } = [];
+
+    /// <summary>Longest wait for a receiver's answer. Default 10 s.</summary>
+    public TimeSpan WebhookTimeout { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Wait after an event's first refusal; doubles with each further one up to 1 h, less or more a quarter. Default 5 s.</summary>
+    public TimeSpan WebhookRetryDelay { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How old an event may become before it is given up. Default 3 days: a receiver that fails on a Friday is mended on Monday.</summary>
+    public TimeSpan WebhookPatience { get; set; } = TimeSpan.FromDays(3);
+
     /// <summary>Every fault of this configuration, with key and accepted range; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -99,8 +116,15 @@ public sealed partial class OriginOptions
         Range(nameof(MaxLiveJobs), MaxLiveJobs, 1, 1_000_000);
         Span(nameof(JobRepairInterval), JobRepairInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
         Range(nameof(BackfillWindow), BackfillWindow, 1, 10_000);
+        problems.AddRange(Quality.Validate(nameof(Quality)));
+        Span(nameof(WebhookTimeout), WebhookTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1));
+        Span(nameof(WebhookRetryDelay), WebhookRetryDelay, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(10));
+        Span(nameof(WebhookPatience), WebhookPatience, TimeSpan.FromMinutes(1), TimeSpan.FromDays(30));
         Keys();
         Bases();
+        if (Webhooks.Count > WebhookTarget.MaxTargets)
+            problems.Add($"Webhooks: {Webhooks.Count} is more than {WebhookTarget.MaxTargets}");
+        ReadWebhooks(problems);
         return problems;
 
         void Range(string key, long value, long least, long most)
@@ -149,6 +173,9 @@ public sealed partial class OriginOptions
                 problems.Add($"EdgeBases: {EdgeBases.Count} is more than 16");
         }
     }
+
+    /// <summary>The receivers, with their secrets read.</summary>
+    internal IReadOnlyList<WebhookTarget> ReadWebhooks(List<string> problems) => [.. Webhooks.Select((hook, i) => WebhookTarget.Read(hook, $"Webhooks[{i}]", problems)).OfType<WebhookTarget>()];
 
     [GeneratedRegex("^[0-9A-Fa-f]{64}\\z")]
     private static partial Regex Sha256Hex();

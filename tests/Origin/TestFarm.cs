@@ -4,6 +4,7 @@ using System.Text.Json;
 using Delivery.ObjectStore;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
+using Delivery.Transcoder.Waveforms;
 
 namespace Delivery.Origin.Tests;
 
@@ -52,6 +53,7 @@ internal sealed class TestFarm(IObjectStore store, IJobQueue queue)
             await store.WriteAsync(ObjectKey.Parse(rendition.Key), new MemoryStream(bytes), new ObjectWrite { ContentType = rendition.ContentType }, default);
         }
 
+        var waveform = Waveform.Of(44_100, 1024, new byte[] { 0xf6, 20, 0x80, 127 }).ToBytes();
         var set = new RenditionSet
         {
             MasterSha256 = job.MasterSha256,
@@ -59,9 +61,18 @@ internal sealed class TestFarm(IObjectStore store, IJobQueue queue)
             Encoder = "test-1",
             Master = new MasterFacts("flac", "flac", 44_100, 16, 2, 882_000),
             Loudness = new Loudness(-14.2, 6.1, -1.3),
-            Warnings = [new QualityWarning("clipping", "3 samples clip.")],
+            Report = new QualityReport
+            {
+                SamplePeakDbfs = -1.5,
+                UsedBits = 16,
+                Channels = [new ChannelReport(-1.5, -18.2, 0.00001, 1, 0), new ChannelReport(-84.3, -91, 0, 2, 0)],
+                IdenticalChannels = false,
+                Silences = [new Silence(0, 3.25)],
+            },
+            Waveform = new WaveformFacts(waveform.Length, Convert.ToHexStringLower(SHA256.HashData(waveform)), 44_100, 1024, 2),
             Renditions = renditions,
         };
+        await store.WriteAsync(ResultKeys.Waveform(ObjectKey.Parse(ResultKey(job))), new MemoryStream(waveform), new ObjectWrite { ContentType = Waveform.ContentType }, default);
         await store.WriteAsync(ObjectKey.Parse(ResultKey(job)), new MemoryStream(JsonSerializer.SerializeToUtf8Bytes(set, ResultJson.Default.RenditionSet)),
             new ObjectWrite { ContentType = "application/json" }, default);
         return set;

@@ -62,7 +62,7 @@ internal static class ReleasesCommand
                 context.Output.WriteLine($"  {ApiWord.Of(failure.Code)}: {failure.Message}");
             if (track.Published is not { } published)
                 continue;
-            var loudness = published.Loudness is { } l ? string.Create(CultureInfo.InvariantCulture, $"{l.IntegratedLufs:0.0} LUFS, range {l.RangeLu:0.0} LU, true peak {l.TruePeakDbtp:0.0} dBTP") : "digital silence";
+            var loudness = published.Loudness is { } l ? string.Create(CultureInfo.InvariantCulture, $"{l.IntegratedLufs:0.0} LUFS, {(l.RangeLu is { } range ? string.Create(CultureInfo.InvariantCulture, $"range {range:0.0} LU, ") : "")}true peak {l.TruePeakDbtp:0.0} dBTP") : "silent";
             context.Output.WriteLine($"  {TimeSpan.FromMilliseconds(published.DurationMs):hh\\:mm\\:ss\\.fff}, {loudness}");
             foreach (var warning in published.Warnings)
                 context.Output.WriteLine($"  warning: {warning.Message}");

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Delivery.Origin.ApiKeys;
 using Delivery.Origin.Catalog;
 using Delivery.Origin.Farm;
+using Delivery.Origin.Webhooks;
 using Delivery.Transcoder.Jobs;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -11,7 +12,7 @@ namespace Delivery.Origin.Api;
 
 /// <summary>The farm's jobs, one per track: that of its newest master.</summary>
 internal sealed class JobEndpoints(
-    CatalogStore catalog, CatalogWatch watch, ReadModel model, LiveJobs live, JobDispatcher dispatcher, StatusViews views, StaleAnswers stale,
+    CatalogStore catalog, CatalogWatch watch, ReadModel model, LiveJobs live, JobDispatcher dispatcher, WebhookOutbox webhooks, StatusViews views, StaleAnswers stale,
     OriginMetrics metrics, RequestDeadline deadline, TimeProvider time)
 {
     private static readonly Dictionary<string, JobPhase> Phases = Enum.GetValues<JobPhase>().ToDictionary(p => JsonNamingPolicy.CamelCase.ConvertName(p.ToString()));
@@ -65,7 +66,7 @@ internal sealed class JobEndpoints(
     {
         using var limit = deadline.Start(context);
         var (track, retried) = await ChangeAsync(
-            jobId, MasterState.Failed, before => before with { State = MasterState.Queued, Failure = null, Enqueued = null }, limit.Token);
+            jobId, MasterState.Failed, before => before with { State = MasterState.Queued, Failure = null, QueuedAt = before.UpdatedAt, Enqueued = null }, limit.Token);
         if (track is null)
             return NoSuch(jobId);
         if (!retried)
@@ -79,7 +80,7 @@ internal sealed class JobEndpoints(
         using var limit = deadline.Start(context);
         var failure = new TrackFailure(JobFailure.Cancelled, "The job was cancelled. To go on with this master, retry the job or upload the master again; or upload another one.", time.GetUtcNow());
         var (track, cancelled) = await ChangeAsync(
-            jobId, MasterState.Queued, before => before with { State = MasterState.Failed, Failure = failure, Enqueued = null }, limit.Token);
+            jobId, MasterState.Queued, before => webhooks.Announce(before with { State = MasterState.Failed, Failure = failure, QueuedAt = null, Enqueued = null }), limit.Token);
         if (track is null)
             return NoSuch(jobId);
         if (!cancelled)
@@ -106,6 +107,7 @@ internal sealed class JobEndpoints(
         {
             live.Remove(jobId);
             watch.Saw(track!);
+            webhooks.Send(track!);
         }
 
         return (isCurrent ? track : null, changed);

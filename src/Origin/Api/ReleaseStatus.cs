@@ -1,4 +1,5 @@
 using Delivery.Origin.Ingest;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 
@@ -177,6 +178,10 @@ public sealed record PublishedStatus
     /// <summary>Null for digital silence.</summary>
     public Loudness? Loudness { get; init; }
 
+    /// <summary>What was measured on the master.</summary>
+    public required QualityReport Report { get; init; }
+
+    /// <summary>What of it is worth a look, by the origin's thresholds.</summary>
     public required IReadOnlyList<QualityWarning> Warnings { get; init; }
 
     public required IReadOnlyList<RenditionStatus> Renditions { get; init; }

@@ -120,6 +120,7 @@ internal sealed class StatusViews(LiveJobs live)
         DurationMs = (long)published.Master.Duration.TotalMilliseconds,
         MasterFacts = published.Master,
         Loudness = published.Loudness,
+        Report = published.Report,
         Warnings = published.Warnings,
         Renditions = [.. published.Renditions.Select(r => new RenditionStatus
         {

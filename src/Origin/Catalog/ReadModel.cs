@@ -105,6 +105,12 @@ internal sealed record TrackSummary(
 {
     public EnqueuedJob? Enqueued { get; private init; }
 
+    /// <summary>Bytes of the newest master; 0 when there is none.</summary>
+    public long MasterBytes { get; private init; }
+
+    /// <inheritdoc cref="TrackManifest.QueuedAt"/>
+    public DateTimeOffset? QueuedAt { get; private init; }
+
     /// <summary>Ladder of what is published; null: nothing is.</summary>
     public string? PublishedLadder { get; private init; }
 
@@ -112,15 +118,21 @@ internal sealed record TrackSummary(
 
     public BackfillFailure? BackfillFailure { get; private init; }
 
+    /// <summary>Age of the oldest event that receivers of webhooks have not all taken; null: there is none.</summary>
+    public DateTimeOffset? AnnouncesSince { get; private init; }
+
     public bool Plays => PublishedLadder is not null;
 
     public static TrackSummary Of(TrackManifest track) => new(
         track.TrackId, track.ReleaseId, track.Revision, track.State, track.Master?.UploadId, track.Failure, track.Retired is not null, track.UpdatedAt)
     {
         Enqueued = track.Enqueued,
+        MasterBytes = track.Master?.Bytes ?? 0,
+        QueuedAt = track.QueuedAt,
         PublishedLadder = track.Published?.Ladder,
         PublishedAt = track.Published?.PublishedAt,
         BackfillFailure = track.BackfillFailure,
+        AnnouncesSince = track.Announcements is [var oldest, ..] ? oldest.At : null,
     };
 
     /// <inheritdoc cref="TrackManifest.Deadline"/>

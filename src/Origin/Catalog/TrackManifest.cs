@@ -1,4 +1,6 @@
 using Delivery.Origin.Api;
+using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 
@@ -50,11 +52,17 @@ internal sealed record TrackManifest : Manifest
     /// </summary>
     public IReadOnlyList<string>? Retired { get; init; }
 
+    /// <summary>Since when the newest master waits for the farm's end of it; null when it does not.</summary>
+    public DateTimeOffset? QueuedAt { get; init; }
+
     /// <summary>The newest master's job is in a queue that outlives this process. Null: nothing says so, and it must be enqueued.</summary>
     public EnqueuedJob? Enqueued { get; init; }
 
     /// <summary>Why the newest master could not be made with another ladder; what is published plays on. Cleared when something is published, or a new master comes.</summary>
     public BackfillFailure? BackfillFailure { get; init; }
+
+    /// <summary>What receivers of webhooks have not all taken yet, oldest first.</summary>
+    public IReadOnlyList<Announcement>? Announcements { get; init; }
 
     public static TrackManifest New(string trackId, string releaseId, DateTimeOffset now) =>
         new() { TrackId = trackId, ReleaseId = releaseId, Revision = 1, UpdatedAt = now, State = MasterState.AwaitingMaster };
@@ -128,6 +136,11 @@ internal sealed record PublishedRenditions
 
     public Loudness? Loudness { get; init; }
 
+    public required QualityReport Report { get; init; }
+
+    public required WaveformFacts Waveform { get; init; }
+
+    /// <summary>What the origin's thresholds said of the report on the day of publication.</summary>
     public required IReadOnlyList<QualityWarning> Warnings { get; init; }
 
     public required IReadOnlyList<PublishedRendition> Renditions { get; init; }

@@ -2,6 +2,8 @@ using Delivery.ObjectStore;
 using Delivery.Origin.Api;
 using Delivery.Origin.Backfills;
 using Delivery.Origin.Catalog;
+using Delivery.Origin.Webhooks;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Jobs;
 using Delivery.Transcoder.Results;
 using Microsoft.Extensions.Logging;
@@ -19,7 +21,9 @@ namespace Delivery.Origin.Farm;
 /// 5 track manifest: nothing retired
 /// </code>
 /// </summary>
-internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWatch watch, JobDispatcher dispatcher, LiveJobs live, OriginMetrics metrics, TimeProvider time, ILogger<RenditionPublisher> logger)
+internal sealed partial class RenditionPublisher(
+    CatalogStore catalog, CatalogWatch watch, JobDispatcher dispatcher, WebhookOutbox webhooks, LiveJobs live, QualityThresholds quality, OriginMetrics metrics, TimeProvider time,
+    ILogger<RenditionPublisher> logger)
 {
     /// <summary>File manifests written at once for one track.</summary>
     private const int Parallelism = 4;
@@ -68,9 +72,9 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             return;
         }
 
-        if (set is not { Format: 1, Renditions.Count: > 0 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
+        if (set is not { Format: RenditionSet.CurrentFormat, Renditions.Count: > 0, Report.Channels.Count: > 0, Waveform.Sha256.Length: 64 } || !set.Renditions.All(r => CatalogKeys.IsId(r.FileId) && r.SampleRate > 0))
         {
-            await EndAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format 1 has it.", cancellationToken);
+            await EndAsync(report, JobFailure.Internal, $"The farm's result '{report.ResultKey}' is not in the store, or not as format {RenditionSet.CurrentFormat} has it.", cancellationToken);
             return;
         }
 
@@ -97,9 +101,12 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
                     return before;
                 var retired = (before.Published?.Renditions ?? []).Select(r => r.FileId).Concat(before.Retired ?? [])
                     .Except(files.Select(f => f.FileId)).ToList();
-                return before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, Enqueued = null, BackfillFailure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
+                var ready = before.Next(time.GetUtcNow()) with { State = MasterState.Ready, Failure = null, QueuedAt = null, Enqueued = null, BackfillFailure = null, Published = published, Retired = retired.Count > 0 ? retired : null };
+                // A backfill changes nothing that a receiver waits for, a hundred million times.
+                return JobIds.BackfillLadder(report.JobId) is null ? webhooks.Announce(ready) : ready;
             }, cancellationToken))!;
             watch.Saw(track);
+            webhooks.Send(track);
             if (superseded)
             {
                 // A newer master or an operator's cancel came between 2 and 3. What 2 wrote is taken back, unless the renditions that play are among it.
@@ -146,7 +153,9 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
             // The origin cancels in the manifest first, so a queued track was retried since: its job is wanted, and its worker has just dropped it.
             wanted = isCurrent && failure == JobFailure.Cancelled;
             changed = isCurrent && !wanted;
-            return changed ? before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, Enqueued = null, Failure = new TrackFailure(failure, message, report.At) } : before;
+            return changed
+                ? webhooks.Announce(before!.Next(time.GetUtcNow()) with { State = MasterState.Failed, QueuedAt = null, Enqueued = null, Failure = new TrackFailure(failure, message, report.At) })
+                : before;
         }, cancellationToken);
         if (wanted)
         {
@@ -161,6 +170,7 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         }
 
         watch.Saw(track!);
+        webhooks.Send(track!);
         Count(report, OriginMetrics.Word(failure));
         LogFailed(logger, report.TrackId, report.JobId, failure, message);
     }
@@ -235,7 +245,9 @@ internal sealed partial class RenditionPublisher(CatalogStore catalog, CatalogWa
         PublishedAt = time.GetUtcNow(),
         Master = set.Master,
         Loudness = set.Loudness,
-        Warnings = set.Warnings,
+        Report = set.Report,
+        Waveform = set.Waveform,
+        Warnings = QualityJudge.Judge(set, quality),
         Renditions = [.. set.Renditions.Select(r => new PublishedRendition
         {
             Quality = r.Quality,

@@ -90,7 +90,7 @@ internal sealed partial class MasterIntake(
             supersededJob = outcome == UploadOutcome.Accepted && before is { State: MasterState.Queued, Master: { } older } ? JobIds.Of(trackId, older.UploadId) : null;
             return outcome == UploadOutcome.Unchanged
                 ? before
-                : before.Next(time.GetUtcNow()) with { State = MasterState.Queued, Master = master, Failure = null, Enqueued = null, BackfillFailure = null };
+                : before.Next(time.GetUtcNow()) with { State = MasterState.Queued, Master = master, Failure = null, QueuedAt = time.GetUtcNow(), Enqueued = null, BackfillFailure = null };
         }, timeout.Token))!;
         watch.Saw(track);
         if (outcome == UploadOutcome.Accepted)

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Delivery.Transcoder.Encoding;
+using Delivery.Transcoder.Probing;
 using Delivery.Transcoder.Results;
 
 namespace Delivery.Transcoder.Analysis;
@@ -10,132 +11,112 @@ namespace Delivery.Transcoder.Analysis;
 /// </summary>
 internal sealed class MeasurementLog
 {
-    /// <summary>Later silences are not looked at; a track with more is noticed by its first.</summary>
-    public const int MaxSilences = 1_000;
+    /// <summary>Of more, the last takes the place of the one before: the end of a track must be known.</summary>
+    public const int MaxSilences = 100;
+
+    /// <summary>Shortest master whose loudness range is told (EBU Tech 3342 §2: "not suitable for less than one minute").</summary>
+    public static readonly TimeSpan MinRangeDuration = TimeSpan.FromMinutes(1);
+
+    /// <summary>EBU R128's absolute gate, and what ebur128 prints when nothing passed it.</summary>
+    public const double GateLufs = -70;
 
     private const string StatsPrefix = $"[astats@{FfmpegArguments.MasterStats} ";
-    private const string LoudnessPrefix = $"[ebur128@{FfmpegArguments.MasterStats} ";
     private const string SilencePrefix = "[silencedetect";
 
-    private readonly Dictionary<string, string> _stats = [];
-    private readonly Dictionary<string, double> _loudness = [];
+    private readonly LoudnessLog _loudness = new();
+    private readonly Dictionary<string, string> _overall = [];
+    private readonly List<Dictionary<string, string>> _channels = [];
     private readonly List<Silence> _silences = [];
-    private bool _inSummary;
-    private string _section = "";
+    private Dictionary<string, string>? _stats;
 
     public void Add(string line)
     {
         if (line.StartsWith("[info] Stream mapping:", StringComparison.Ordinal))
         {
-            _stats.Clear();
             _loudness.Clear();
+            _overall.Clear();
+            _channels.Clear();
             _silences.Clear();
-            _inSummary = false;
+            _stats = null;
+            return;
         }
-        else if (line.StartsWith(LoudnessPrefix, StringComparison.Ordinal))
-        {
-            // Two summaries are printed; the first, of a filter that never ran, is empty. The last counts.
-            _inSummary = line.EndsWith("Summary:", StringComparison.Ordinal);
-            _loudness.Clear();
-        }
-        else if (line.StartsWith('['))
-        {
-            _inSummary = false;
-            if (line.StartsWith(StatsPrefix, StringComparison.Ordinal))
-                AddStat(line);
-            else if (line.StartsWith(SilencePrefix, StringComparison.Ordinal) || line.StartsWith("[Parsed_silencedetect", StringComparison.Ordinal))
-                AddSilence(line);
-        }
-        else if (_inSummary)
-        {
-            AddLoudness(line);
-        }
+
+        _loudness.Add(line);
+        if (line.StartsWith(StatsPrefix, StringComparison.Ordinal))
+            AddStat(line);
+        else if (line.StartsWith(SilencePrefix, StringComparison.Ordinal) || line.StartsWith("[Parsed_silencedetect", StringComparison.Ordinal))
+            AddSilence(line);
     }
 
     /// <summary>Null when the log lacks a measurement: ffmpeg did not run to its end.</summary>
-    public MasterMeasurement? Result()
+    public MasterMeasurement? Result(MasterProbe master)
     {
-        if (Stat("Number of samples") is not { } samples || !_loudness.TryGetValue("I", out var integrated)
-            || !_loudness.TryGetValue("LRA", out var range) || !_loudness.TryGetValue("True peak", out var truePeak))
+        if (Number(_overall, "Number of samples") is not { } samples || _loudness.Value(FfmpegArguments.MasterStats, "I") is not { } integrated
+            || _loudness.Value(FfmpegArguments.MasterStats, "LRA") is not { } range || _loudness.Value(FfmpegArguments.MasterStats, "True peak") is not { } truePeak
+            || _channels.Count != master.Channels)
         {
             return null;
         }
 
-        return new MasterMeasurement
-        {
+        var channels = _channels.Select(c => new ChannelReport(
+            Decibels(c, "Peak level dB"),
+            Decibels(c, "RMS level dB"),
+            Math.Round(Number(c, "DC offset") ?? 0, 5),
+            (long)(Number(c, "Peak count") ?? 0),
+            Decibels(c, "Flat factor") ?? 0)).ToList();
+        return new MasterMeasurement(
+            (long)samples,
+            (Number(_overall, "Number of NaNs") ?? 0) + (Number(_overall, "Number of Infs") ?? 0),
             // Silence has no loudness: its peak is -inf, and JSON has no such number.
-            Loudness = double.IsFinite(integrated) && double.IsFinite(range) && double.IsFinite(truePeak) ? new Loudness(integrated, range, truePeak) : null,
-            Samples = (long)samples,
-            PeakCount = Stat("Peak count") ?? 0,
-            FlatFactor = Stat("Flat factor") ?? 0,
-            DcOffset = Stat("DC offset") ?? 0,
-            UsedBits = _stats.TryGetValue("Bit depth", out var depth) && int.TryParse(depth.Split('/')[0], NumberStyles.None, CultureInfo.InvariantCulture, out var bits) ? bits : 0,
-            NotNumbers = (Stat("Number of NaNs") ?? 0) + (Stat("Number of Infs") ?? 0),
-            Silences = [.. _silences],
-        };
+            integrated > GateLufs && double.IsFinite(range) && double.IsFinite(truePeak)
+                ? new Loudness(integrated, master.Duration < MinRangeDuration ? null : range, truePeak)
+                : null,
+            new QualityReport
+            {
+                SamplePeakDbfs = channels.Max(c => c.PeakDbfs),
+                UsedBits = !master.IsFloat && _overall.TryGetValue("Bit depth", out var depth) && int.TryParse(depth.Split('/')[0], NumberStyles.None, CultureInfo.InvariantCulture, out var bits) ? bits : null,
+                Channels = channels,
+                IdenticalChannels = _channels is [var left, var right] ? left.Count == right.Count && !left.Except(right).Any() : null,
+                Silences = [.. _silences],
+            },
+            _loudness.Lufs);
     }
 
-    private double? Stat(string name) => _stats.TryGetValue(name, out var text) && TryParse(text, out var value) ? value : null;
+    private static double? Number(Dictionary<string, string> stats, string name) =>
+        stats.TryGetValue(name, out var text) && LogNumbers.TryParse(text, out var value) ? value : null;
+
+    /// <summary>Hundredths: what differs below them is the rounding of sums, and no news.</summary>
+    private static double? Decibels(Dictionary<string, string> stats, string name) =>
+        Number(stats, name) is { } value && double.IsFinite(value) ? Math.Round(value, 2) : null;
 
     private void AddStat(string line)
     {
-        var text = line.AsSpan(line.LastIndexOf(']') + 1);
-        var colon = text.IndexOf(':');
-        if (colon > 0)
+        var text = line.AsSpan(line.LastIndexOf(']') + 1).Trim();
+        if (text.StartsWith("Channel:"))
+            _channels.Add(_stats = []);
+        else if (text is "Overall")
+            _stats = _overall;
+        else if (_stats is not null && text.IndexOf(':') is > 0 and var colon)
             _stats[text[..colon].Trim().ToString()] = text[(colon + 1)..].Trim().ToString();
-    }
-
-    private void AddLoudness(string line)
-    {
-        var text = line.Trim();
-        var colon = text.IndexOf(':', StringComparison.Ordinal);
-        if (colon == text.Length - 1)
-        {
-            _section = text[..colon];
-            return;
-        }
-
-        if (colon <= 0)
-            return;
-        var name = text[..colon];
-        var value = text[(colon + 1)..].Trim().Split(' ')[0];
-        // "Peak" stands in two sections, "Threshold" as well.
-        if (name is "I" or "LRA" && TryParse(value, out var number))
-            _loudness[name] = number;
-        else if (name is "Peak" && TryParse(value, out var peak))
-            _loudness[_section] = peak;
     }
 
     private void AddSilence(string line)
     {
-        if (Value("silence_start:") is { } start && _silences.Count < MaxSilences)
+        if (Value("silence_start:") is { } start)
+        {
+            if (_silences.Count == MaxSilences)
+                _silences.RemoveAt(MaxSilences - 1);
             _silences.Add(new Silence(Math.Max(0, start), null));
+        }
         else if (Value("silence_end:") is { } end && _silences is [.., { End: null } last])
+        {
             _silences[^1] = last with { End = end };
+        }
 
         double? Value(string name)
         {
             var at = line.IndexOf(name, StringComparison.Ordinal);
-            return at >= 0 && TryParse(line[(at + name.Length)..].Trim().Split(' ')[0], out var value) ? value : null;
-        }
-    }
-
-    /// <summary>ffmpeg prints C's <c>-inf</c>, <c>inf</c>, <c>nan</c> and <c>-nan</c>, which .NET does not read.</summary>
-    private static bool TryParse(string text, out double value)
-    {
-        switch (text)
-        {
-            case "inf":
-                value = double.PositiveInfinity;
-                return true;
-            case "-inf":
-                value = double.NegativeInfinity;
-                return true;
-            case "nan" or "-nan":
-                value = double.NaN;
-                return true;
-            default:
-                return double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out value);
+            return at >= 0 && LogNumbers.TryParse(line[(at + name.Length)..].Trim().Split(' ')[0], out var value) ? Math.Round(value, 3) : null;
         }
     }
 }

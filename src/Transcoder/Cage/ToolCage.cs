@@ -32,15 +32,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
     /// </summary>
     public const int MaxLogLines = 200;
 
-    private readonly Sandbox? _sandbox = isolation == Isolation.Sandbox ? new Sandbox(tools) : null;
-
-    /// <summary>Called with the tool's name and how each run ended.</summary>
-    public Action<string, ToolEnd>? OnEnd { get; set; }
-
+    // What a pipe of Linux holds (pipe(7)).
+    private const int OutputBufferBytes = 65_536;
     private const int Sigterm = 15;
     private const int ExitBySignal = 128;
     private const int Sigxcpu = 24;
     private const int Sigxfsz = 25;
+
+    private readonly Sandbox? _sandbox = isolation == Isolation.Sandbox ? new Sandbox(tools) : null;
+
+    /// <summary>Called with the tool's name and how each run ended.</summary>
+    public Action<string, ToolEnd>? OnEnd { get; set; }
 
     /// <exception cref="JobException">
     /// <see cref="JobFailure.ToolMissing"/>: the cage or the tool cannot be started. <see cref="JobFailure.EncoderFailed"/>: the tool left something that
@@ -49,12 +51,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
     public async Task<ToolOutcome> RunAsync(ToolRun run, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        using var process = new Process { StartInfo = StartInfo(run) };
+        using var process = new Process();
         try
         {
-            await ProcessLauncher.StartAsync(process);
+            await ProcessLauncher.StartAsync(() =>
+            {
+                using var filter = _sandbox is null ? null : SystemCallFilter.Open();
+                process.StartInfo = StartInfo(run, (int?)filter?.DangerousGetHandle());
+                process.Start();
+            });
         }
-        catch (Win32Exception error)
+        catch (Exception error) when (error is Win32Exception or IOException)
         {
             throw new JobException(JobFailure.ToolMissing, $"{Path.GetFileName(run.Tool)} cannot be started: {error.Message}", canRetry: true, error);
         }
@@ -67,11 +74,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
         var log = new Queue<string>();
         // Both pipes are drained at once: a tool blocks when either is full.
         var draining = Task.WhenAll(
-            BoundedLines.ReadAsync(process.StandardOutput, line =>
-            {
-                if (run.OnOutput?.Invoke(line) == true && run.StallTimeout is { } again)
-                    stall.CancelAfter(again);
-            }),
+            run.OnOutputBytes is { } onBytes
+                ? ReadBytesAsync(process.StandardOutput.BaseStream, bytes =>
+                {
+                    onBytes(bytes);
+                    Progressed();
+                })
+                : BoundedLines.ReadAsync(process.StandardOutput, line =>
+                {
+                    if (run.OnOutput?.Invoke(line) == true)
+                        Progressed();
+                }),
             BoundedLines.ReadAsync(process.StandardError, line =>
             {
                 if (log.Count == MaxLogLines)
@@ -99,6 +112,12 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
             throw new JobException(JobFailure.EncoderFailed, $"{Path.GetFileName(run.Tool)} left '{other}', which is no file, in its folder, as only a tool does that the master took over; keep the master for an analysis, and update the tool.");
         return outcome;
 
+        void Progressed()
+        {
+            if (run.StallTimeout is { } again)
+                stall.CancelAfter(again);
+        }
+
         ToolEnd End(int exitCode) => exitCode switch
         {
             0 => ToolEnd.Exited,
@@ -125,14 +144,16 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
             : null;
 
     /// <summary>The program and arguments that cage a run: a pure function of it.</summary>
-    public IReadOnlyList<string> CommandLine(ToolRun run)
+    /// <param name="run">What to run.</param>
+    /// <param name="filter">Inherited file of the sandbox's <see cref="SystemCallFilter"/>; null: none.</param>
+    public IReadOnlyList<string> CommandLine(ToolRun run, int? filter = null)
     {
         var cpuSeconds = (long)Math.Ceiling(run.TimeLimit.TotalSeconds);
         // setpriv after unshare: a change of credentials clears the death signal (prctl(2)).
         string[] mortal = [tools.Setpriv, "--no-new-privs", "--pdeathsig", "KILL", "--"];
         List<string> command = isolation switch
         {
-            Isolation.Sandbox => [.. _sandbox!.Prefix(run)],
+            Isolation.Sandbox => [.. _sandbox!.Prefix(run, filter)],
             Isolation.UserNamespace => [tools.Unshare, "-rn", "--", .. mortal],
             Isolation.NetworkNamespace => [tools.Unshare, "-n", "--", .. mortal],
             _ => [.. mortal],
@@ -154,9 +175,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
         return command;
     }
 
-    private ProcessStartInfo StartInfo(ToolRun run)
+    private static async Task ReadBytesAsync(Stream output, Action<ReadOnlySpan<byte>> onBytes)
     {
-        var command = CommandLine(run);
+        var buffer = new byte[OutputBufferBytes];
+        int read;
+        while ((read = await output.ReadAsync(buffer)) > 0)
+            onBytes(buffer.AsSpan(0, read));
+    }
+
+    private ProcessStartInfo StartInfo(ToolRun run, int? filter)
+    {
+        var command = CommandLine(run, filter);
         var info = new ProcessStartInfo(command[0], command.Skip(1))
         {
             WorkingDirectory = run.Folder,

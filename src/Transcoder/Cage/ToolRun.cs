@@ -23,7 +23,7 @@ internal sealed record ToolRun
     /// <summary>Limit of wall-clock time, and of CPU time.</summary>
     public required TimeSpan TimeLimit { get; init; }
 
-    /// <summary>Longest time between two values of <see cref="OnOutput"/> that it calls progress; null: not watched.</summary>
+    /// <summary>Longest time between two lines that <see cref="OnOutput"/> calls progress, or two reads of <see cref="OnOutputBytes"/>; null: not watched.</summary>
     public TimeSpan? StallTimeout { get; init; }
 
     /// <summary>From SIGTERM to SIGKILL.</summary>
@@ -31,6 +31,11 @@ internal sealed record ToolRun
 
     /// <summary>Called with each line of standard output, in order, from one thread at a time; true when the line shows progress.</summary>
     public Func<string, bool>? OnOutput { get; init; }
+
+    /// <summary>
+    /// Takes standard output as bytes, in place of <see cref="OnOutput"/>: called with each read, in order, from one thread at a time. Each is progress.
+    /// </summary>
+    public Action<ReadOnlySpan<byte>>? OnOutputBytes { get; init; }
 
     /// <summary>Called with each line of standard error, in order, from one thread at a time.</summary>
     public Action<string>? OnLog { get; init; }

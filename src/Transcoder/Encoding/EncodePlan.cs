@@ -22,12 +22,14 @@ internal sealed record EncodePlan(MasterProbe Master, IReadOnlyList<PlannedRendi
                 continue;
             var isFlac = rung.Codec == RungCodec.Flac;
             var rate = rung.SampleRate ?? (isFlac ? master.SampleRate : Ladder.LossySampleRate);
+            var channels = isFlac ? master.Channels : rung.Channels ?? 2;
             renditions.Add(new PlannedRendition
             {
                 Rung = rung,
+                Feed = new Feed(rung.Excerpt && cut is not null, rate, channels < master.Channels, isFlac && master.IsFloat),
                 FileName = $"r{renditions.Count:D2}.{Extension(rung.Codec)}",
                 SampleRate = rate,
-                Channels = isFlac ? master.Channels : rung.Channels ?? 2,
+                Channels = channels,
                 BitsPerSample = isFlac ? rung.BitsPerSample ?? Math.Min(master.BitsPerSample, 24) : null,
                 IsMastersPcm = isFlac && master.FitsFlac && rate == master.SampleRate && (rung.BitsPerSample ?? master.BitsPerSample) == master.BitsPerSample,
             });
@@ -35,6 +37,9 @@ internal sealed record EncodePlan(MasterProbe Master, IReadOnlyList<PlannedRendi
 
         return new EncodePlan(master, renditions, cut);
     }
+
+    /// <summary>What the master itself is.</summary>
+    public Feed MasterFeed => new(false, Master.SampleRate, false, false);
 
     /// <summary>Largest sum of the outputs in bytes: what must be free before encoding.</summary>
     public long MaxOutputBytes => Renditions.Sum(r => r.Rung.Bitrate is { } bitrate
@@ -54,6 +59,9 @@ internal sealed record PlannedRendition
 {
     public required Rung Rung { get; init; }
 
+    /// <summary>What its encoder is given.</summary>
+    public required Feed Feed { get; init; }
+
     /// <summary>Generated, never from the master; lives in the job's folder.</summary>
     public required string FileName { get; init; }
 
@@ -66,6 +74,16 @@ internal sealed record PlannedRendition
     /// <summary>Whether its decoded samples must be exactly the master's.</summary>
     public required bool IsMastersPcm { get; init; }
 }
+
+/// <summary>
+/// What an encoder is given, as far as it changes the loudness: renditions of one feed must sound as loud as each other. Mono beside stereo of the
+/// same sound is no difference, because two speakers play it.
+/// </summary>
+/// <param name="Excerpt">Cut from the track.</param>
+/// <param name="SampleRate">Hz: what lies above half of it is gone.</param>
+/// <param name="IsMix">Both channels of a stereo master in one.</param>
+/// <param name="IsClipped">A float master as integers: what exceeds full scale is cut off.</param>
+internal readonly record struct Feed(bool Excerpt, int SampleRate, bool IsMix, bool IsClipped);
 
 /// <summary>The preview's samples at <see cref="Ladder.LossySampleRate"/>, cut before the lossy encoders; null bounds of a fade mean that nothing is cut there.</summary>
 internal sealed record Excerpt(long StartSample, long EndSample, int FadeMilliseconds, bool FadesIn, bool FadesOut)

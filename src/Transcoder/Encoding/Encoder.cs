@@ -2,7 +2,9 @@ using System.Globalization;
 using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Cage;
 using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Ladders;
 using Delivery.Transcoder.Tools;
+using Delivery.Transcoder.Waveforms;
 
 namespace Delivery.Transcoder.Encoding;
 
@@ -19,13 +21,12 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
     /// <param name="plan">What to make.</param>
     /// <param name="onProgress">Called with the encoded part, 0 to 1.</param>
     /// <param name="cancellationToken">Ends ffmpeg; its files are worth nothing then.</param>
-    /// <returns>What was measured, and the MD5 of the master's PCM (null when FLAC cannot hold it).</returns>
     /// <exception cref="JobException">The master is damaged, a limit was hit, or ffmpeg failed.</exception>
-    public async Task<(MasterMeasurement Measured, string? MasterMd5)> EncodeAsync(
-        string folder, string masterFile, EncodePlan plan, Action<double> onProgress, CancellationToken cancellationToken)
+    public async Task<EncodedMaster> EncodeAsync(string folder, string masterFile, EncodePlan plan, Action<double> onProgress, CancellationToken cancellationToken)
     {
         var log = new MeasurementLog();
         var progress = new FfmpegProgress(plan.Master.Duration, onProgress);
+        var waveform = new WaveformBuilder(Ladder.LossySampleRate, plan.Master.Samples * Ladder.LossySampleRate / plan.Master.SampleRate);
         var masterError = "";
         var outcome = await cage.RunAsync(
             new ToolRun
@@ -39,9 +40,10 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
                 TimeLimit = options.TimeLimit(plan.Master.Duration),
                 StallTimeout = options.StallTimeout,
                 KillGrace = options.KillGrace,
-                OnOutput = progress.Add,
+                OnOutputBytes = waveform.Add,
                 OnLog = line =>
                 {
+                    progress.Add(line);
                     log.Add(line);
                     if (masterError.Length == 0 && IsError(line))
                         masterError = line;
@@ -54,7 +56,7 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
         if (!outcome.Succeeded)
             throw Blame(outcome, masterError);
         // ffmpeg that is stopped ends its files as valid, shorter ones: only progress=end says that the end was reached.
-        if (!progress.Ended || log.Result() is not { } measured)
+        if (!progress.Ended || log.Result(plan.Master) is not { } measured)
             throw new JobException(JobFailure.EncoderFailed, "ffmpeg ended without saying that it was done; retry the job.", canRetry: true);
         if (measured.Samples != plan.Master.Samples)
         {
@@ -67,7 +69,7 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
             throw NotNumbers();
 
         await AddSeekTablesAsync(folder, plan, cancellationToken);
-        return (measured, plan.Master.FitsFlac ? await ReadMd5Async(folder, cancellationToken) : null);
+        return new EncodedMaster(measured, plan.Master.FitsFlac ? await ReadMd5Async(folder, cancellationToken) : null, waveform.Build());
     }
 
     /// <summary>The exit code does not say whether reading or writing failed; the kind of the first error does.</summary>
@@ -89,7 +91,7 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
 
     private async Task AddSeekTablesAsync(string folder, EncodePlan plan, CancellationToken cancellationToken)
     {
-        var files = plan.Renditions.Where(r => r.Rung.Codec == Ladders.RungCodec.Flac).Select(r => r.FileName).ToList();
+        var files = plan.Renditions.Where(r => r.Rung.Codec == RungCodec.Flac).Select(r => r.FileName).ToList();
         if (files.Count == 0)
             return;
         var outcome = await cage.RunAsync(
@@ -116,3 +118,9 @@ internal sealed class Encoder(ToolSet tools, ToolCage cage, TranscoderOptions op
             : throw new JobException(JobFailure.Internal, "ffmpeg's MD5 of the master cannot be read.");
     }
 }
+
+/// <summary>What the encode run gave beside the renditions.</summary>
+/// <param name="Measured">What was measured.</param>
+/// <param name="Md5">MD5 of the master's PCM; null when FLAC cannot hold it.</param>
+/// <param name="Waveform">Of the mono mix.</param>
+internal sealed record EncodedMaster(MasterMeasurement Measured, string? Md5, Waveform Waveform);

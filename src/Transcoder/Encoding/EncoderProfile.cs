@@ -63,9 +63,9 @@ internal sealed partial record EncoderProfile(string Id, bool CanEncodeHeAacV2)
         {
             var probe = await new Prober(tools, cage, options).ProbeAsync(folder.Path, ReferenceFile, cancellationToken);
             var plan = EncodePlan.Create(Ladder.Default, probe, heAacV2);
-            var (measured, md5) = await new Encoder(tools, cage, options).EncodeAsync(folder.Path, ReferenceFile, plan, _ => { }, cancellationToken);
-            var verified = await new Verifier(tools, cage, options).VerifyAsync(folder.Path, plan, md5, () => true, cancellationToken);
-            var set = RenditionSetBuilder.Build("reference", Ladder.Default, "reference", probe, measured, verified);
+            var encoded = await new Encoder(tools, cage, options).EncodeAsync(folder.Path, ReferenceFile, plan, _ => { }, cancellationToken);
+            var verified = await new Verifier(tools, cage, options).VerifyAsync(folder.Path, ReferenceFile, plan, encoded, () => true, cancellationToken);
+            var set = RenditionSetBuilder.Build("reference", Ladder.Default, "reference", probe, encoded, verified);
             return string.Join('\n', [version, .. FfmpegArguments.Build(plan, ReferenceFile), JsonSerializer.Serialize(set, ResultJson.Default.RenditionSet)]);
         }
 

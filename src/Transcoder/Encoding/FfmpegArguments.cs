@@ -13,17 +13,23 @@ namespace Delivery.Transcoder.Encoding;
 /// master ─┬─ ebur128, astats, silencedetect ─▶ null (read from the log)
 ///         ├─ the master's own PCM ─▶ MD5 (when FLAC can hold it)
 ///         ├─ stereo, 44.1 kHz, float ─┬─ each lossy rung
-///         │                           └─ excerpt ─ each preview
+///         │                           ├─ excerpt ─ each preview
+///         │                           └─ mono, 16 bits ─▶ standard output (waveform)
 ///         └─ each FLAC rung: as it is, or resampled and dithered
 /// </code>
+/// Where an encoder gets something else than the master (another rate, a mix, an excerpt), ebur128 measures that too: verification compares with it.
+/// Standard output is taken by PCM, so progress is written to standard error, beside the log.
 /// </remarks>
 internal static class FfmpegArguments
 {
     /// <summary>The MD5 of the master's PCM, written by the run.</summary>
     public const string MasterMd5File = "master.md5";
 
-    /// <summary>Instance names of the filters whose log is parsed.</summary>
+    /// <summary>Instance name of the filters that measure the master.</summary>
     public const string MasterStats = "master";
+
+    // AV_LOG_DEBUG: its ten lines per second are printed at no level that is asked for. The word quiet is not known to ffmpeg 5.1.
+    private const int NoFrameLog = 48;
 
     // soxr at 28 bits: twice what a 16-bit master holds, and transparent for 24. The internal format is named, because swresample would
     // stay in 16 bits for a 16-bit master, and then neither resample in float nor dither.
@@ -31,6 +37,9 @@ internal static class FfmpegArguments
 
     // Triangular dither, whose generator in swresample is seeded with a constant: the same noise in every run.
     private const string Dither = "dither_method=triangular";
+
+    // aresample's own stereo-to-mono is 3 dB louder in float, and clips.
+    private const string StereoToMono = "pan=mono|c0=0.5*c0+0.5*c1";
 
     private static readonly string[] Reproducible = ["-map_metadata", "-1", "-map_metadata:s:a", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"];
 
@@ -41,7 +50,7 @@ internal static class FfmpegArguments
             "-hide_banner", "-nostdin", "-y",
             // Without these three, a truncated FLAC, a lying WAV and a flipped bit all end with exit code 0.
             "-xerror", "-err_detect", "explode+crccheck",
-            "-loglevel", "level+info", "-nostats", "-progress", "pipe:1", "-stats_period", "0.5",
+            "-loglevel", "level+info", "-nostats", "-progress", "pipe:2", "-stats_period", "0.5",
             "-max_alloc", "268435456", "-filter_complex_threads", "1", "-threads", "1",
             "-protocol_whitelist", "file,pipe", "-format_whitelist", AcceptedMasters.Containers, "-codec_whitelist", AcceptedMasters.Codecs,
             // A master that goes on after the end that its header names is stopped a second later; how many samples came is counted.
@@ -52,6 +61,7 @@ internal static class FfmpegArguments
         ];
         if (plan.Master.FitsFlac)
             arguments.AddRange(["-map", "[pcm]", "-c:a", $"pcm_s{plan.Master.BitsPerSample}le", "-f", "md5", $"file:{MasterMd5File}"]);
+        arguments.AddRange(["-map", "[waveform]", "-c:a", "pcm_s16le", "-f", "s16le", "pipe:1"]);
         for (var i = 0; i < plan.Renditions.Count; i++)
         {
             arguments.AddRange(["-map", $"[r{i}]", .. Reproducible]);
@@ -61,6 +71,18 @@ internal static class FfmpegArguments
 
         return arguments;
     }
+
+    /// <summary>Instance name of the ebur128 filter whose summary tells the loudness of a feed.</summary>
+    public static string LoudnessFilter(EncodePlan plan, Feed feed) =>
+        feed == plan.MasterFeed ? MasterStats : $"feed{plan.Renditions.TakeWhile(r => r.Feed != feed).Count()}";
+
+    /// <summary>The ebur128 filter of that name; a single channel is played by two speakers, so its loudness counts both.</summary>
+    public static string Loudness(string name, int channels) => $"ebur128@{name}=dualmono={(channels == 1 ? "true" : "false")}:framelog={NoFrameLog}";
+
+    /// <summary>What every lossy rung starts from: stereo at <see cref="Ladder.LossySampleRate"/>.</summary>
+    /// <remarks>aresample's own mono-to-stereo is 3 dB quieter.</remarks>
+    public static string ToStereo(MasterProbe master) =>
+        $"{(master.Channels == 1 ? "pan=stereo|c0=c0|c1=c0," : "")}aresample={Ladder.LossySampleRate}:{Resampler}:out_sample_fmt=fltp";
 
     /// <summary>At most about 300 fragments, so that a long track's index stays small: 12 bytes per fragment stand before the first sound.</summary>
     internal static long FragmentMicroseconds(EncodePlan plan, Rung rung)
@@ -82,36 +104,43 @@ internal static class FfmpegArguments
         List<string> sources = ["measure"];
         if (master.FitsFlac)
             sources.Add("pcm0");
-        if (lossy.Count > 0)
-            sources.Add("stereo");
+        sources.Add("stereo");
         sources.AddRange(flac.Select(f => $"f{f.Index}"));
         Add($"[0:a:0]asplit={sources.Count}{Labels(sources)}");
 
-        // Mono is played by two speakers, so its loudness counts both.
-        Add($"[measure]ebur128@{MasterStats}=peak=true+sample:dualmono={(master.Channels == 1 ? "true" : "false")}:framelog=verbose,"
-            + $"astats@{MasterStats}=measure_perchannel=none,silencedetect=n=-60dB:d=2[measured]");
+        Add($"[measure]{Loudness(MasterStats, master.Channels)}:peak=true+sample,astats@{MasterStats}=measure_perchannel=all,silencedetect=n=-60dB:d=2[measured]");
         if (master.FitsFlac)
             Add("[pcm0]anull[pcm]");
 
-        if (lossy.Count > 0)
-        {
-            // aresample's own mono-to-stereo is 3 dB quieter.
-            var toStereo = master.Channels == 1 ? "pan=stereo|c0=c0|c1=c0," : "";
-            var labels = lossy.Select(l => $"l{l.Index}").ToList();
-            Add($"[stereo]{toStereo}aresample={Ladder.LossySampleRate}:{Resampler}:out_sample_fmt=fltp,asplit={labels.Count}{Labels(labels)}");
-            foreach (var (rendition, index) in lossy)
-                Add($"[l{index}]{LossyChain(plan, rendition)}[r{index}]");
-        }
-
+        List<string> copies = ["wave", .. lossy.Select(l => $"l{l.Index}")];
+        Add($"[stereo]{ToStereo(master)},asplit={copies.Count}{Labels(copies)}");
+        Add($"[wave]{StereoToMono},aformat=sample_fmts=s16[waveform]");
+        foreach (var (rendition, index) in lossy)
+            AddRendition($"[l{index}]{LossyChain(plan, rendition)}", rendition, index);
         foreach (var (rendition, index) in flac)
-            Add($"[f{index}]{FlacChain(master, rendition)}[r{index}]");
+            AddRendition($"[f{index}]{FlacChain(master, rendition)}", rendition, index);
         return graph.ToString();
+
+        void AddRendition(string chain, PlannedRendition rendition, int index)
+        {
+            var filter = LoudnessFilter(plan, rendition.Feed);
+            if (filter != $"feed{index}")
+            {
+                Add($"{chain}[r{index}]");
+                return;
+            }
+
+            // On a branch of its own: ebur128 works in double precision, and the encoder must get what it got without it.
+            Add($"{chain},asplit=2[r{index}][m{index}]");
+            Add($"[m{index}]{Loudness(filter, rendition.Channels)},anullsink");
+        }
 
         void Add(string chain) => graph.Append(graph.Length == 0 ? "" : ";").Append(chain);
         static string Labels(IEnumerable<string> names) => string.Concat(names.Select(n => $"[{n}]"));
     }
 
-    private static string LossyChain(EncodePlan plan, PlannedRendition rendition)
+    /// <summary>From stereo at <see cref="Ladder.LossySampleRate"/> to what the rung's encoder gets.</summary>
+    public static string LossyChain(EncodePlan plan, PlannedRendition rendition)
     {
         List<string> filters = [];
         if (rendition.Rung.Excerpt && plan.Excerpt is { } cut)
@@ -125,9 +154,8 @@ internal static class FfmpegArguments
                 filters.Add($"afade=t=out:ss={cut.EndSample - cut.StartSample - fade}:ns={fade}");
         }
 
-        // aresample's own stereo-to-mono is 3 dB louder in float, and clips.
         if (rendition.Channels == 1)
-            filters.Add("pan=mono|c0=0.5*c0+0.5*c1");
+            filters.Add(StereoToMono);
         if (rendition.SampleRate != Ladder.LossySampleRate)
             filters.Add($"aresample={rendition.SampleRate}:{Resampler}:out_sample_fmt=fltp");
         return filters.Count == 0 ? "anull" : string.Join(',', filters);

@@ -10,25 +10,24 @@ internal sealed class FfmpegProgress(TimeSpan duration, Action<double> onProgres
     /// <summary>Whether <c>progress=end</c> was seen.</summary>
     public bool Ended { get; private set; }
 
-    /// <summary>True when the line shows that more was encoded than before.</summary>
-    public bool Add(string line)
+    /// <summary>Takes any line of the log; tags of the master are indented there, and so never taken for progress.</summary>
+    public void Add(string line)
     {
         const string Time = "out_time_us=";
         if (line == "progress=end")
         {
             Ended = true;
-            return true;
+            return;
         }
 
         if (!line.StartsWith(Time, StringComparison.Ordinal)
             || !long.TryParse(line.AsSpan(Time.Length), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var microseconds)
             || microseconds <= _microseconds)
         {
-            return false;
+            return;
         }
 
         _microseconds = microseconds;
         onProgress(Math.Clamp(microseconds / Math.Max(1, duration.TotalMicroseconds), 0, 1));
-        return true;
     }
 }

@@ -82,10 +82,9 @@ internal sealed class JobRunner(
         }
 
         // 4. encode
-        Analysis.MasterMeasurement measured;
-        string? masterMd5;
+        EncodedMaster encoded;
         using (Phase(JobPhase.Encode))
-            (measured, masterMd5) = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
+            encoded = await encoder.EncodeAsync(folder.Path, MasterFile, plan, part => onProgress(JobPhase.Encode, part), cancellationToken);
         metrics.AudioEncoded(plan.Master.Duration);
 
         // 5. verify
@@ -94,8 +93,9 @@ internal sealed class JobRunner(
         {
             verified = await verifier.VerifyAsync(
                 folder.Path,
+                MasterFile,
                 plan,
-                masterMd5,
+                encoded,
                 static () => true,
                 cancellationToken);
         }
@@ -103,13 +103,14 @@ internal sealed class JobRunner(
         // 6. publish
         using (Phase(JobPhase.Publish))
         {
-            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, measured, verified);
+            var set = RenditionSetBuilder.Build(job.MasterSha256, ladder, profile.Id, plan.Master, encoded, verified);
             // Looked up once more after the manifest: a collector of orphans may have removed, just before the manifest named it, an old file that the upload found there.
             for (var pass = 1; pass == 1 || !await _results.IsPublishedAsync(manifestKey, cancellationToken); pass++)
             {
                 if (pass > MaxPublishPasses)
                     throw new StoreException(StoreError.Unavailable, $"Files that {manifestKey} names vanish from the store while they are published.");
-                await _results.PublishAsync(set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
+                await _results.PublishAsync(
+                    set, [.. plan.Renditions.Select(r => Path.Combine(folder.Path, r.FileName))], encoded.Waveform.ToBytes(), manifestKey, part => onProgress(JobPhase.Publish, part), cancellationToken);
             }
         }
 

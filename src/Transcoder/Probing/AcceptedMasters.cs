@@ -7,8 +7,18 @@ internal static class AcceptedMasters
 
     public const string Codecs = "pcm_s16le,pcm_s24le,pcm_s32le,pcm_s16be,pcm_s24be,pcm_s32be,pcm_f32le,pcm_f32be,flac";
 
+    /// <summary>Beside <see cref="Containers"/>, where lossy masters are allowed: each says how long it is, which raw AAC (ADTS) does not.</summary>
+    public const string LossyContainers = "mp3,mov,ogg";
+
+    /// <summary>Beside <see cref="Codecs"/>, where lossy masters are allowed. By their decoders' names, because that is what ffmpeg's whitelist compares.</summary>
+    public const string LossyCodecs = "mp3,mp3float,aac,vorbis";
+
     /// <summary>The rates of music production. Others are telephony, mistakes or DSD.</summary>
     public static readonly IReadOnlyList<int> SampleRates = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
 
     public const int MaxChannels = 2;
+
+    public static bool IsFloat(string codec) => codec is "pcm_f32le" or "pcm_f32be" || IsLossy(codec);
+
+    public static bool IsLossy(string codec) => LossyCodecs.Split(',').Contains(codec);
 }

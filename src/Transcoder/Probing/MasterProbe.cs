@@ -5,11 +5,11 @@ namespace Delivery.Transcoder.Probing;
 /// <param name="Codec">ffmpeg's codec name, for example <c>pcm_s24le</c>.</param>
 /// <param name="SampleRate">Hz.</param>
 /// <param name="Channels">1 or 2.</param>
-/// <param name="BitsPerSample">16, 24 or 32.</param>
+/// <param name="BitsPerSample">16, 24 or 32; 32 for float and for lossy codecs, whose decoders give float.</param>
 /// <param name="Samples">Samples per channel that the header declares.</param>
 internal sealed record MasterProbe(string Container, string Codec, int SampleRate, int Channels, int BitsPerSample, long Samples)
 {
-    public bool IsFloat => Codec is "pcm_f32le" or "pcm_f32be";
+    public bool IsFloat => AcceptedMasters.IsFloat(Codec);
 
     /// <summary>Whether FLAC can hold the samples as they are.</summary>
     public bool FitsFlac => !IsFloat && BitsPerSample <= 24;

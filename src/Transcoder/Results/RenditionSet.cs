@@ -8,7 +8,10 @@ namespace Delivery.Transcoder.Results;
 /// </summary>
 public sealed record RenditionSet
 {
-    public int Format { get; init; } = 1;
+    /// <summary>The only format that is read: 2 holds facts where 1 held warnings.</summary>
+    public const int CurrentFormat = 2;
+
+    public int Format { get; init; } = CurrentFormat;
 
     public required string MasterSha256 { get; init; }
 
@@ -20,11 +23,13 @@ public sealed record RenditionSet
 
     public required MasterFacts Master { get; init; }
 
-    /// <summary>Measured once per master, never applied. Null for digital silence.</summary>
+    /// <summary>Measured once per master, never applied. Null when nothing passes the gate of EBU R128: silence, or less than -70 LUFS.</summary>
     public Loudness? Loudness { get; init; }
 
-    /// <summary>What content ops should know but what does not stop the release, for example <c>clipping</c>, <c>truePeakAboveMinus1</c>.</summary>
-    public required IReadOnlyList<QualityWarning> Warnings { get; init; }
+    public required QualityReport Report { get; init; }
+
+    /// <summary>The waveform at <see cref="ResultKeys.Waveform"/> of this manifest's key.</summary>
+    public required WaveformFacts Waveform { get; init; }
 
     public required IReadOnlyList<Rendition> Renditions { get; init; }
 }
@@ -36,10 +41,8 @@ public sealed record MasterFacts(string Container, string Codec, int SampleRate,
     public TimeSpan Duration => TimeSpan.FromSeconds((double)Samples / SampleRate);
 }
 
-/// <summary>EBU R128: integrated loudness in LUFS, range in LU, true peak in dBTP.</summary>
-public sealed record Loudness(double IntegratedLufs, double RangeLu, double TruePeakDbtp);
-
-public sealed record QualityWarning(string Code, string Message);
+/// <summary>A waveform's file, and how it counts.</summary>
+public sealed record WaveformFacts(long Bytes, string Sha256, int SampleRate, int SamplesPerPoint, int Points);
 
 /// <summary>One file of the ladder.</summary>
 public sealed record Rendition
@@ -74,6 +77,9 @@ public sealed record Rendition
     public required int Channels { get; init; }
 
     public int? BitsPerSample { get; init; }
+
+    /// <summary>EBU R128 integrated, decoded back; null when nothing of it passed the gate of -70 LUFS. Below the master's where the codec drops sound.</summary>
+    public double? IntegratedLufs { get; init; }
 
     public required Gapless Gapless { get; init; }
 

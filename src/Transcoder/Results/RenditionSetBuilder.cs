@@ -1,4 +1,5 @@
-using Delivery.Transcoder.Analysis;
+using System.Security.Cryptography;
+using Delivery.Transcoder.Encoding;
 using Delivery.Transcoder.Ladders;
 using Delivery.Transcoder.Probing;
 using Delivery.Transcoder.Verification;
@@ -8,37 +9,27 @@ namespace Delivery.Transcoder.Results;
 /// <summary>Writes down what was made: a pure function, so that the same master, ladder and encoder give the same bytes.</summary>
 internal static class RenditionSetBuilder
 {
-    /// <summary>Below this part of its nominal bit rate, a loud rendition is worth a look: the master may be empty above, or on one side.</summary>
-    private const double LowBitrateRatio = 0.45;
-
     public static RenditionSet Build(
-        string masterSha256, Ladder ladder, string encoder, MasterProbe probe, MasterMeasurement measured, IReadOnlyList<VerifiedRendition> verified)
+        string masterSha256, Ladder ladder, string encoder, MasterProbe probe, EncodedMaster encoded, IReadOnlyList<VerifiedRendition> verified)
     {
-        var renditions = verified.Select(Describe).ToList();
-        var warnings = QualityRules.Judge(probe, measured).ToList();
-        var lean = renditions.Where(r => r is { Codec: "vorbis", Quality: not "preview", NominalBitrate: { } nominal } && r.Bitrate < nominal * LowBitrateRatio).ToList();
-        if (measured.Loudness is { IntegratedLufs: > -40 } && lean.Count > 0)
-        {
-            warnings.Add(new QualityWarning(
-                "lowBitrate",
-                $"{string.Join(", ", lean.Select(r => FormattableString.Invariant($"{r.Quality} Vorbis needs only {r.Bitrate / 1000} kbit/s")))}: the master carries little sound; check that it is the right file."));
-        }
-
+        var waveform = encoded.Waveform.ToBytes();
         return new RenditionSet
         {
             MasterSha256 = masterSha256,
             Ladder = ladder.Name,
             Encoder = encoder,
-            Master = new MasterFacts(probe.Container, probe.Codec, probe.SampleRate, probe.BitsPerSample, probe.Channels, measured.Samples),
-            Loudness = measured.Loudness,
-            Warnings = warnings,
-            Renditions = renditions,
+            Master = new MasterFacts(probe.Container, probe.Codec, probe.SampleRate, probe.BitsPerSample, probe.Channels, encoded.Measured.Samples),
+            Loudness = encoded.Measured.Loudness,
+            Report = encoded.Measured.Report,
+            Waveform = new WaveformFacts(
+                waveform.Length, Convert.ToHexStringLower(SHA256.HashData(waveform)), encoded.Waveform.SampleRate, encoded.Waveform.SamplesPerPoint, encoded.Waveform.Points),
+            Renditions = [.. verified.Select(Describe)],
         };
     }
 
     private static Rendition Describe(VerifiedRendition verified)
     {
-        var (planned, layout, digests, gapless) = verified;
+        var (planned, layout, digests, gapless, integratedLufs) = verified;
         var (codec, codecString, extension, contentType) = planned.Rung.Codec switch
         {
             RungCodec.Vorbis => ("vorbis", "vorbis", "ogg", "audio/ogg"),
@@ -60,6 +51,7 @@ internal static class RenditionSetBuilder
             SampleRate = planned.SampleRate,
             Channels = planned.Channels,
             BitsPerSample = planned.BitsPerSample,
+            IntegratedLufs = integratedLufs,
             Gapless = gapless,
             FirstSoundBytes = (int)layout.FirstSoundBytes,
             Sha256 = digests.Sha256,

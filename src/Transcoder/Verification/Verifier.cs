@@ -1,4 +1,5 @@
 using System.Globalization;
+using Delivery.Transcoder.Analysis;
 using Delivery.Transcoder.Cage;
 using Delivery.Transcoder.Encoding;
 using Delivery.Transcoder.Jobs;
@@ -14,8 +15,9 @@ namespace Delivery.Transcoder.Verification;
 /// </summary>
 /// <remarks>
 /// 1. its structure, read by our own code: index, edit list, pages, frames; 2. one strict decode of all outputs: sample-exact length;
-/// 3. FLAC: its own MD5, and the master's where the samples must be the same; 4. its size against the rung's bit rate; 5. the first sound within
-/// 64 KiB, confirmed by one decode of those prefixes; 6. digests.
+/// 3. FLAC: its own MD5, and the master's where the samples must be the same; 4. the loudness of that decode against what the encoder was given;
+/// 5. its size against the rung's bit rate; 6. the first sound within 64 KiB, confirmed by one decode of those prefixes; 7. digests.
+/// The encoder's exit code and its <c>progress=end</c> were asked before.
 /// </remarks>
 internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions options)
 {
@@ -34,17 +36,20 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
 
     /// <param name="folder">The job's folder.</param>
     /// <param name="plan">What was encoded.</param>
-    /// <param name="masterMd5">MD5 of the master's PCM; null when FLAC cannot hold it.</param>
+    /// <param name="masterFile">The master's name in the folder.</param>
+    /// <param name="encoded">What the encode run gave.</param>
     /// <param name="onProgress">Called now and then.</param>
     /// <param name="cancellationToken">Ends the tools.</param>
     /// <exception cref="JobException"><see cref="JobFailure.VerificationFailed"/>, naming the rendition and what is wrong with it.</exception>
-    public async Task<IReadOnlyList<VerifiedRendition>> VerifyAsync(string folder, EncodePlan plan, string? masterMd5, Func<bool> onProgress, CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<VerifiedRendition>> VerifyAsync(
+        string folder, string masterFile, EncodePlan plan, EncodedMaster encoded, Func<bool> onProgress, CancellationToken cancellationToken)
     {
         // 1. structure
         var layouts = plan.Renditions.Select(r => ReadLayout(folder, plan, r)).ToList();
 
         // 2. one strict decode of all
-        var decoded = await DecodeAsync(folder, plan, [.. plan.Renditions.Select(r => r.FileName)], strict: true, onProgress, cancellationToken);
+        var loudness = new LoudnessLog();
+        var decoded = await DecodeAsync(folder, plan, DecodeArguments.Whole(plan.Renditions), strict: true, loudness, onProgress, cancellationToken);
         for (var i = 0; i < layouts.Count; i++)
             CheckLength(plan, plan.Renditions[i], layouts[i], decoded[i]);
 
@@ -59,22 +64,26 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
 
         for (var i = 0; i < layouts.Count; i++)
         {
-            if (plan.Renditions[i].IsMastersPcm && layouts[i].PcmMd5 != masterMd5)
-                throw Failed(Name(plan.Renditions[i]), $"has samples of MD5 {layouts[i].PcmMd5}, the master's are {masterMd5}");
+            if (plan.Renditions[i].IsMastersPcm && layouts[i].PcmMd5 != encoded.Md5)
+                throw Failed(Name(plan.Renditions[i]), $"has samples of MD5 {layouts[i].PcmMd5}, the master's are {encoded.Md5}");
         }
 
-        // 4. and 5. sizes and first sounds
+        // 4. loudness
+        var lufs = await CheckLoudnessAsync(folder, masterFile, plan, encoded.Measured.Lufs, loudness.Lufs, onProgress, cancellationToken);
+
+        // 5. and 6. sizes and first sounds
         for (var i = 0; i < layouts.Count; i++)
             CheckSize(folder, plan.Renditions[i], layouts[i]);
         await CheckFirstSoundsAsync(folder, plan, layouts, onProgress, cancellationToken);
 
-        // 6. digests
+        // 7. digests
         var verified = new List<VerifiedRendition>();
         for (var i = 0; i < layouts.Count; i++)
         {
             var (planned, layout) = (plan.Renditions[i], layouts[i]);
             var digests = await FileDigests.ComputeAsync(Path.Combine(folder, planned.FileName), cancellationToken);
-            verified.Add(new VerifiedRendition(planned, layout, digests, new Gapless(layout.EncoderDelay, (int)(decoded[i] - layout.EncoderDelay - layout.TotalSamples), layout.TotalSamples)));
+            var gapless = new Gapless(layout.EncoderDelay, (int)(decoded[i] - layout.EncoderDelay - layout.TotalSamples), layout.TotalSamples);
+            verified.Add(new VerifiedRendition(planned, layout, digests, gapless, lufs[i] > MeasurementLog.GateLufs ? lufs[i] : null));
             onProgress();
         }
 
@@ -133,6 +142,49 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
             throw Failed(Name(rendition), FormattableString.Invariant($"has {audioBytes} bytes of audio, its bit rate gives {nominalBytes:0}"));
     }
 
+    /// <returns>Integrated loudness of each rendition.</returns>
+    private async Task<double[]> CheckLoudnessAsync(
+        string folder, string masterFile, EncodePlan plan, IReadOnlyDictionary<string, double> fed, IReadOnlyDictionary<string, double> decoded, Func<bool> onProgress, CancellationToken cancellationToken)
+    {
+        var lufs = new double[plan.Renditions.Count];
+        var suspects = new List<(PlannedRendition Rendition, string Problem)>();
+        for (var i = 0; i < lufs.Length; i++)
+        {
+            var rendition = plan.Renditions[i];
+            var given = Measured(fed, FfmpegArguments.LoudnessFilter(plan, rendition.Feed));
+            lufs[i] = rendition.IsMastersPcm ? given : Measured(decoded, DecodeArguments.Filter(i));
+            if (Problem(rendition, given, lufs[i], inBand: false) is not { } problem)
+                continue;
+            if (rendition.Rung.Codec == RungCodec.Flac)
+                throw Failed(Name(rendition), problem);
+            suspects.Add((rendition, problem));
+        }
+
+        if (suspects.Count == 0)
+            return lufs;
+        var inBand = new LoudnessLog();
+        await DecodeAsync(folder, plan, DecodeArguments.InBand(plan, masterFile, [.. suspects.Select(s => s.Rendition)]), strict: true, inBand, onProgress, cancellationToken);
+        for (var i = 0; i < suspects.Count; i++)
+        {
+            var (rendition, problem) = suspects[i];
+            if (Problem(rendition, Measured(inBand.Lufs, DecodeArguments.FedFilter(i)), Measured(inBand.Lufs, DecodeArguments.Filter(i)), inBand: true) is { } again)
+                throw Failed(Name(rendition), $"{problem}, and below {LoudnessBound.BandHz} Hz {again}");
+        }
+
+        return lufs;
+
+        string? Problem(PlannedRendition rendition, double given, double found, bool inBand)
+        {
+            var duration = rendition.Feed.Excerpt ? TimeSpan.FromSeconds((double)(plan.Excerpt!.EndSample - plan.Excerpt.StartSample) / Ladder.LossySampleRate) : plan.Master.Duration;
+            return LoudnessBound.Of(rendition, given, duration, inBand) is { } bound && Math.Abs(LoudnessBound.Drift(given, found)) >= bound
+                ? FormattableString.Invariant($"is at {found:0.0} LUFS, its encoder was given {given:0.0}; less than {bound:0.0} LU of difference are allowed")
+                : null;
+        }
+
+        static double Measured(IReadOnlyDictionary<string, double> by, string filter) =>
+            by.TryGetValue(filter, out var value) ? value : throw new JobException(JobFailure.Internal, $"ffmpeg did not tell the loudness of {filter}; report it with the ffmpeg's version.");
+    }
+
     /// <summary>The structure says where the first sound ends; a decoder is asked whether that is true.</summary>
     private async Task CheckFirstSoundsAsync(string folder, EncodePlan plan, List<AudioLayout> layouts, Func<bool> onProgress, CancellationToken cancellationToken)
     {
@@ -149,7 +201,7 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
             await File.WriteAllBytesAsync(Path.Combine(folder, heads[i]), head, cancellationToken);
         }
 
-        var decoded = await DecodeAsync(folder, plan, heads, strict: false, onProgress, cancellationToken);
+        var decoded = await DecodeAsync(folder, plan, DecodeArguments.Prefixes(heads), strict: false, null, onProgress, cancellationToken);
         for (var i = 0; i < layouts.Count; i++)
         {
             if (decoded[i] <= layouts[i].EncoderDelay)
@@ -158,11 +210,14 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
         }
     }
 
-    private async Task<long[]> DecodeAsync(string folder, EncodePlan plan, List<string> files, bool strict, Func<bool> onProgress, CancellationToken cancellationToken)
+    /// <returns>How many samples each output gave.</returns>
+    private async Task<long[]> DecodeAsync(
+        string folder, EncodePlan plan, IReadOnlyList<string> arguments, bool strict, LoudnessLog? loudness, Func<bool> onProgress, CancellationToken cancellationToken)
     {
-        var counts = new long[files.Count];
-        var run = Run(folder, plan, tools.Ffmpeg, DecodeArguments.Build(files, strict), _ => onProgress(), line =>
+        var counts = new long[plan.Renditions.Count];
+        var run = Run(folder, plan, tools.Ffmpeg, arguments, _ => onProgress(), line =>
         {
+            loudness?.Add(line);
             if (DecodeArguments.TryReadCount(line, out var output, out var samples) && output < counts.Length)
                 counts[output] = samples;
         });

@@ -18,6 +18,7 @@ public class RoleMatrixTests
         ["GET /v1/releases/{releaseId}"] = [ApiRole.Ingest, ApiRole.Operate],
         ["PUT /v1/releases/{releaseId}/tracks/{trackId}/master"] = [ApiRole.Ingest],
         ["GET /v1/tracks/{trackId}"] = [ApiRole.Ingest, ApiRole.Operate],
+        ["GET /v1/tracks/{trackId}/waveform"] = [ApiRole.Ingest, ApiRole.Playback, ApiRole.Operate],
         ["GET /v1/jobs"] = [ApiRole.Ingest, ApiRole.Operate],
         ["GET /v1/jobs/{jobId}"] = [ApiRole.Ingest, ApiRole.Operate],
         ["POST /v1/jobs/{jobId}:retry"] = [ApiRole.Ingest, ApiRole.Operate],

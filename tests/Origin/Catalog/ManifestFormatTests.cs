@@ -21,7 +21,7 @@ public class ManifestFormatTests
         Assert.Equal("ready", track.GetProperty("state").GetString());
         Assert.Equal(["uploadId", "key", "sha256", "bytes", "filename", "ladder", "uploadedAt"], Names(track.GetProperty("master")));
         var published = track.GetProperty("published");
-        Assert.Equal(["masterSha256", "ladder", "encoder", "resultKey", "publishedAt", "master", "loudness", "warnings", "renditions"], Names(published));
+        Assert.Equal(["masterSha256", "ladder", "encoder", "resultKey", "publishedAt", "master", "loudness", "report", "waveform", "warnings", "renditions"], Names(published));
         var rendition = published.GetProperty("renditions")[0];
         Assert.Equal(
             ["quality", "codec", "codecString", "fileId", "extension", "contentType", "bytes", "bitrate", "sampleRate", "channels", "gapless", "firstSoundBytes", "sha256"],

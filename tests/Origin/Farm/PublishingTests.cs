@@ -25,7 +25,10 @@ public class PublishingTests
         var published = track.Published!;
         Assert.Equal((set.MasterSha256, "default-1", "test-1", 20_000L), (published.MasterSha256, published.Ladder, published.Encoder, published.DurationMs));
         Assert.Equal((set.Loudness, set.Master), (published.Loudness, published.MasterFacts));
-        Assert.Equal(set.Warnings, published.Warnings);
+        Assert.Equal((-1.5, 16, false), (published.Report.SamplePeakDbfs, published.Report.UsedBits, published.Report.IdenticalChannels));
+        Assert.Equal(set.Report.Channels, published.Report.Channels);
+        Assert.Equal(set.Report.Silences, published.Report.Silences);
+        Assert.Equal(["deadChannel", "leadingSilence"], published.Warnings.Select(w => w.Code));
         Assert.Equal(
             set.Renditions.Select(r => (r.Quality, r.Codec, r.FileId, "/" + r.Key, r.Bytes, r.Bitrate, r.Gapless, r.Sha256)),
             published.Renditions.Select(r => (r.Quality, r.Codec, r.FileId, r.Path, r.Bytes, r.Bitrate, r.Gapless, r.Sha256)));
