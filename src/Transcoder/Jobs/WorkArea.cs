@@ -22,6 +22,7 @@ internal sealed class WorkArea : IDisposable
     /// <exception cref="UnauthorizedAccessException">As above.</exception>
     public static WorkArea Open(string workFolder, out int removed)
     {
+        workFolder = Path.GetFullPath(workFolder); // The tools run in folders of their own.
         CreateFolder(workFolder);
         removed = 0;
         foreach (var folder in Directory.EnumerateDirectories(workFolder, NodePrefix + "*"))

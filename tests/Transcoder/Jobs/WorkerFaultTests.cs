@@ -348,6 +348,14 @@ public sealed class WorkerFaultTests
     }
 
     [Fact]
+    public async Task RelativeWorkFolder_IsAbsoluteToTheTools()
+    {
+        await using var farm = Farm.Create();
+        using var area = WorkArea.Open(Path.GetRelativePath(Directory.GetCurrentDirectory(), farm.WorkFolder), out _);
+        Assert.StartsWith(farm.WorkFolder, area.Folder, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task WorkFolder_IsSharedByLivingWorkers()
     {
         await using var farm = await Farm.Create().StartAsync();
