@@ -51,6 +51,12 @@ public sealed record TranscoderOptions
     /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, plus or minus 20 %. Default 1 s (1, 4, 16 s).</summary>
     public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>
+    /// Whether MP3, AAC (in MP4) and Ogg Vorbis are taken as masters too, with the warning <c>lossySource</c>. Default false: what such a file lost is gone from
+    /// every rendition. Changes nothing for other masters. A cut file may pass: Ogg, and MP3 without a Xing header, do not tell their length.
+    /// </summary>
+    public bool AllowLossyMasters { get; init; }
+
     /// <summary>Space that must stay free in <see cref="WorkFolder"/> beside what the job needs, 0 to 1 TiB. Default 256 MiB.</summary>
     public long MinFreeBytes { get; init; } = 256L << 20;
 
