@@ -2,6 +2,8 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 
 namespace Delivery.Tests;
 
@@ -12,18 +14,26 @@ namespace Delivery.Tests;
 public sealed class RabbitBroker : IAsyncDisposable
 {
     /// <summary>Below Linux's ports for outgoing connections, which start at 32768, and below those of <c>RadosGateway</c>.</summary>
-    private const int FirstPort = 16_000, PortsEach = 4, Blocks = 900;
+    private const int FirstPort = 16_000, PortsEach = 5, Blocks = 780;
 
     private static readonly TimeSpan StartTimeout = TimeSpan.FromMinutes(2);
 
     private readonly Process _process;
     private readonly Socket _block;
+    private readonly string _keys;
     private readonly ConcurrentQueue<string> _errors = new();
 
     private RabbitBroker(Socket block, int port, string[] settings)
     {
         _block = block;
         Port = port;
+        _keys = Directory.CreateTempSubdirectory("rabbitmq-keys-").FullName;
+        WriteKeys();
+        settings =
+        [
+            $"listeners.ssl.1 = 127.0.0.1:{TlsPort}", $"ssl_options.cacertfile = {AuthoritiesPath}", $"ssl_options.certfile = {Path.Combine(_keys, "server.pem")}",
+            $"ssl_options.keyfile = {Path.Combine(_keys, "server.key")}", "ssl_options.verify = verify_none", .. settings,
+        ];
         Folder = Path.Combine(Path.GetTempPath(), $"rabbitmq-{Environment.ProcessId}-{port}");
         // A session of its own: a signal from the terminal must not end it before it has cleaned up.
         _process = Process.Start(new ProcessStartInfo(
@@ -34,6 +44,12 @@ public sealed class RabbitBroker : IAsyncDisposable
     }
 
     public int Port { get; }
+
+    /// <summary>With a certificate for 127.0.0.1 alone.</summary>
+    public int TlsPort => Port + 3;
+
+    /// <summary>Who signed that certificate: no system knows them.</summary>
+    public string AuthoritiesPath => Path.Combine(_keys, "authorities.pem");
 
     /// <summary>Of the broker's own files; gone when it has ended.</summary>
     public string Folder { get; }
@@ -77,6 +93,25 @@ public sealed class RabbitBroker : IAsyncDisposable
         await _process.WaitForExitAsync();
         _process.Dispose();
         _block.Dispose();
+        Directory.Delete(_keys, recursive: true);
+    }
+
+    private void WriteKeys()
+    {
+        var (from, to) = (DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(2));
+        using var authorityKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var authority = new CertificateRequest("CN=authority of a test", authorityKey, HashAlgorithmName.SHA256);
+        authority.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
+        using var signer = authority.CreateSelfSigned(from, to);
+        using var serverKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var server = new CertificateRequest("CN=broker of a test", serverKey, HashAlgorithmName.SHA256);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddIpAddress(IPAddress.Loopback);
+        server.CertificateExtensions.Add(names.Build());
+        using var certificate = server.Create(signer, from, to, [1]);
+        File.WriteAllText(AuthoritiesPath, signer.ExportCertificatePem());
+        File.WriteAllText(Path.Combine(_keys, "server.pem"), certificate.ExportCertificatePem());
+        File.WriteAllText(Path.Combine(_keys, "server.key"), serverKey.ExportPkcs8PrivateKeyPem());
     }
 
     private async Task CommandAsync(string command)

@@ -161,9 +161,8 @@ public sealed class RabbitFaultTests(SharedBroker shared) : IAsyncDisposable
     {
         const int Publishers = 4, JobsEach = 50, Workers = 4;
         var seed = Environment.TickCount;
-        var random = new Random(seed);
+        var opening = new Lock();
         var done = new System.Collections.Concurrent.ConcurrentDictionary<string, int>();
-        // Every loss of a worker is one for each job that it holds, so that the limit may be met by chance.
         var publishing = Task.WhenAll(Enumerable.Range(0, Publishers).Select(async p =>
         {
             var queue = Open(readsReports: false);
@@ -212,10 +211,11 @@ public sealed class RabbitFaultTests(SharedBroker shared) : IAsyncDisposable
 
         RabbitJobQueue Open(bool readsReports)
         {
-            lock (random)
+            lock (opening)
                 return _farm.Open(Patient, readsReports);
         }
 
+        // A job may meet the usual limit by chance.
         static BrokerOptions Patient(BrokerOptions options) => options with { DeliveryLimit = 100 };
     }
 
@@ -313,6 +313,21 @@ public sealed class RabbitFaultTests(SharedBroker shared) : IAsyncDisposable
         await Assert.ThrowsAsync<QueueException>(async () => await queue.MeasureAsync(default));
         Assert.True(_farm.Log.Has("3103"));
         Assert.DoesNotContain("hunter2", string.Concat(_farm.Log.Lines) + error + queue.Problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Tls_ChecksWhoSignedTheCertificate_AndItsName()
+    {
+        var good = _farm.Open(o => o with { Url = $"amqps://guest:guest@127.0.0.1:{shared.Broker.TlsPort}", AuthoritiesPath = shared.Broker.AuthoritiesPath });
+        await good.EnqueueAsync(Job("a"), default);
+        Assert.Equal("a", (await ReceiveAsync(good)).Job.JobId);
+        var stranger = _farm.Open(o => o with { Url = $"amqps://guest:guest@127.0.0.1:{shared.Broker.TlsPort}" });
+        var misnamed = _farm.Open(o => o with { Url = $"amqps://guest:guest@localhost:{shared.Broker.TlsPort}", AuthoritiesPath = shared.Broker.AuthoritiesPath });
+        foreach (var queue in (RabbitJobQueue[])[stranger, misnamed])
+        {
+            await Until.TrueAsync(() => queue.Problem?.EndsWith("yet.", StringComparison.Ordinal) == false, "trying to connect");
+            Assert.Contains("does not speak TLS as this process expects it", queue.Problem, StringComparison.Ordinal);
+        }
     }
 
     [Fact]

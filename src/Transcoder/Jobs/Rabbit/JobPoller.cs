@@ -97,7 +97,7 @@ internal sealed partial class JobPoller
                     idle = idle * 2 < _options.MaxPollInterval ? idle * 2 : _options.MaxPollInterval;
             }
         }
-        catch (Exception error) when (error is OperationCanceledException or ObjectDisposedException)
+        catch (Exception error) when (stop.IsCancellationRequested || error is ObjectDisposedException)
         {
             List<TaskCompletionSource<JobDelivery>> left;
             lock (_lock)

@@ -62,14 +62,24 @@ internal sealed partial class RabbitJobDelivery : JobDelivery
     }
 
     /// <inheritdoc/>
-    /// <remarks>While the delay is full, this waits for room: a farm whose jobs all fail has nothing better to do.</remarks>
+    /// <remarks>While the delay is full, this waits for room: a farm whose jobs all fail has nothing better to do. Cancelled, it gives the job back at once.</remarks>
     public override async ValueTask RetryAsync(TimeSpan delay, DateTimeOffset failingSince, CancellationToken cancellationToken)
     {
         if (Interlocked.Exchange(ref _settled, 1) != 0)
             return;
         var next = _message with { Attempt = Attempt + 1, Losses = 0, FailingSince = failingSince };
         while (!await TryMoveAsync(MessageKind.Retry, _parts.Topology.DelayExchange, _parts.Topology.DelayKey(_line, delay), next, cancellationToken))
-            await Task.Delay(FullInterval, _parts.Time, cancellationToken);
+        {
+            try
+            {
+                await Task.Delay(FullInterval, _parts.Time, cancellationToken);
+            }
+            catch (OperationCanceledException)
+            {
+                await ReturnAsync();
+                throw;
+            }
+        }
     }
 
     /// <inheritdoc/>
