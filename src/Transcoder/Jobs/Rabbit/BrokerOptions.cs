@@ -8,7 +8,7 @@ namespace Delivery.Transcoder.Jobs.Rabbit;
 
 /// <summary>
 /// Where the broker is and how the farm uses it. All processes of a farm need the same <see cref="Prefix"/>, <see cref="MaxQueued"/>,
-/// <see cref="DeliveryLimit"/> and <see cref="DelayLevels"/>: they stand in the broker's queues, and a process that differs cannot connect.
+/// <see cref="DeliveryLimit"/> and <see cref="DelayLevels"/>: with another limit a process cannot connect, with other names it uses other queues.
 /// </summary>
 public sealed record BrokerOptions
 {
