@@ -1,5 +1,5 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
+using System.Runtime.InteropServices;
 
 namespace Delivery.Transcoder.Cage;
 
@@ -7,26 +7,32 @@ namespace Delivery.Transcoder.Cage;
 /// Starts child processes from one thread that lives as long as the process. PR_SET_PDEATHSIG, which kills the tools of a killed worker,
 /// fires when the *thread* that forked ends (prctl(2)): from a pool thread it would kill ffmpeg whenever the pool shrinks.
 /// </summary>
-internal static class ProcessLauncher
+internal static partial class ProcessLauncher
 {
-    private static readonly BlockingCollection<(Process Process, TaskCompletionSource Started)> Starts = [];
+    private const long CloseRange = 436; // close_range(2), on all CPUs
+    private const uint OnExec = 4; // CLOSE_RANGE_CLOEXEC
+
+    private static readonly BlockingCollection<(Action Start, TaskCompletionSource Started)> Starts = [];
 
     static ProcessLauncher() => new Thread(Run) { IsBackground = true, Name = "transcoder process launcher" }.Start();
 
-    public static Task StartAsync(Process process)
+    /// <summary>One start at a time: what the one inherits, no other does.</summary>
+    public static Task StartAsync(Action start)
     {
         var started = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Starts.Add((process, started));
+        Starts.Add((start, started));
         return started.Task;
     }
 
     private static void Run()
     {
-        foreach (var (process, started) in Starts.GetConsumingEnumerable())
+        foreach (var (start, started) in Starts.GetConsumingEnumerable())
         {
             try
             {
-                process.Start();
+                // What the worker itself was started with (a supervisor's sockets, a shell's pipes) is not for its tools. Before Linux 5.11 it fails.
+                _ = SystemCall(CloseRange, 3, uint.MaxValue, OnExec);
+                start();
                 started.SetResult();
             }
             catch (Exception error)
@@ -35,4 +41,7 @@ internal static class ProcessLauncher
             }
         }
     }
+
+    [LibraryImport("libc", EntryPoint = "syscall")]
+    private static partial long SystemCall(long number, uint first, uint last, uint flags);
 }

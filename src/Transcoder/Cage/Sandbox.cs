@@ -1,10 +1,12 @@
+using System.Globalization;
 using Delivery.Transcoder.Tools;
 
 namespace Delivery.Transcoder.Cage;
 
 /// <summary>
 /// bubblewrap's part of a command line. Of the machine's files a tool sees programs, shared libraries and its job's folder, so that a hole in a
-/// decoder finds no store, no key, no other job, no <c>/proc</c>, no <c>/dev</c>; it finds no process, no network and no capability either.
+/// decoder finds no store, no key, no other job, no <c>/proc</c>, no <c>/dev</c>; it finds no process, no network and no capability either,
+/// and the <see cref="SystemCallFilter"/> keeps it from the kernel's rest.
 /// </summary>
 internal sealed class Sandbox
 {
@@ -37,11 +39,12 @@ internal sealed class Sandbox
     }
 
     /// <summary>Everything before the first program inside. The job's folder has the path that it has outside; a run that may write nothing only reads it.</summary>
-    public IEnumerable<string> Prefix(ToolRun run)
+    public IEnumerable<string> Prefix(ToolRun run, int? filter)
     {
         var folder = run.MaxFileBytes == 0 ? "--ro-bind" : "--bind";
         IEnumerable<string> input = run.Input is { } name && Path.Combine(run.Folder, name) is var path ? ["--ro-bind", path, path] : [];
-        return [.. _prefix, folder, run.Folder, run.Folder, .. input, "--remount-ro", "/", "--chdir", run.Folder, "--"];
+        IEnumerable<string> calls = filter is { } file ? ["--seccomp", file.ToString(CultureInfo.InvariantCulture)] : [];
+        return [.. _prefix, .. calls, folder, run.Folder, run.Folder, .. input, "--remount-ro", "/", "--chdir", run.Folder, "--"];
     }
 
     /// <summary>Where the operator keeps tools of their own, and where links there lead to.</summary>

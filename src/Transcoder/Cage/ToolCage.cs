@@ -51,12 +51,17 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
     public async Task<ToolOutcome> RunAsync(ToolRun run, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        using var process = new Process { StartInfo = StartInfo(run) };
+        using var process = new Process();
         try
         {
-            await ProcessLauncher.StartAsync(process);
+            await ProcessLauncher.StartAsync(() =>
+            {
+                using var filter = _sandbox is null ? null : SystemCallFilter.Open();
+                process.StartInfo = StartInfo(run, (int?)filter?.DangerousGetHandle());
+                process.Start();
+            });
         }
-        catch (Win32Exception error)
+        catch (Exception error) when (error is Win32Exception or IOException)
         {
             throw new JobException(JobFailure.ToolMissing, $"{Path.GetFileName(run.Tool)} cannot be started: {error.Message}", canRetry: true, error);
         }
@@ -139,14 +144,16 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
             : null;
 
     /// <summary>The program and arguments that cage a run: a pure function of it.</summary>
-    public IReadOnlyList<string> CommandLine(ToolRun run)
+    /// <param name="run">What to run.</param>
+    /// <param name="filter">Inherited file of the sandbox's <see cref="SystemCallFilter"/>; null: none.</param>
+    public IReadOnlyList<string> CommandLine(ToolRun run, int? filter = null)
     {
         var cpuSeconds = (long)Math.Ceiling(run.TimeLimit.TotalSeconds);
         // setpriv after unshare: a change of credentials clears the death signal (prctl(2)).
         string[] mortal = [tools.Setpriv, "--no-new-privs", "--pdeathsig", "KILL", "--"];
         List<string> command = isolation switch
         {
-            Isolation.Sandbox => [.. _sandbox!.Prefix(run)],
+            Isolation.Sandbox => [.. _sandbox!.Prefix(run, filter)],
             Isolation.UserNamespace => [tools.Unshare, "-rn", "--", .. mortal],
             Isolation.NetworkNamespace => [tools.Unshare, "-n", "--", .. mortal],
             _ => [.. mortal],
@@ -176,9 +183,9 @@ internal sealed partial class ToolCage(ToolSet tools, Isolation isolation, TimeP
             onBytes(buffer.AsSpan(0, read));
     }
 
-    private ProcessStartInfo StartInfo(ToolRun run)
+    private ProcessStartInfo StartInfo(ToolRun run, int? filter)
     {
-        var command = CommandLine(run);
+        var command = CommandLine(run, filter);
         var info = new ProcessStartInfo(command[0], command.Skip(1))
         {
             WorkingDirectory = run.Folder,

@@ -3,7 +3,7 @@ namespace Delivery.Transcoder.Jobs;
 /// <summary>
 /// How long a job still takes: what each phase took of the jobs before, per unit of what its length goes by, and the running phase's own pace. Shared by all slots of a worker.
 /// </summary>
-/// <remarks>Starts from what was measured on one core of a plain server, and learns: each finished phase counts a fifth.</remarks>
+/// <remarks>Starts from rough figures of one core of a plain server, and learns: each finished phase counts a fifth.</remarks>
 internal sealed class TimeEstimator
 {
     private const double Weight = 0.2;

@@ -1,3 +1,5 @@
+using Delivery.Transcoder.Cage;
+
 namespace Delivery.Transcoder.Jobs;
 
 /// <summary>
@@ -20,6 +22,7 @@ internal sealed class WorkArea : IDisposable
     /// <exception cref="UnauthorizedAccessException">As above.</exception>
     public static WorkArea Open(string workFolder, out int removed)
     {
+        workFolder = Path.GetFullPath(workFolder); // The tools run in folders of their own.
         CreateFolder(workFolder);
         removed = 0;
         foreach (var folder in Directory.EnumerateDirectories(workFolder, NodePrefix + "*"))
@@ -27,7 +30,11 @@ internal sealed class WorkArea : IDisposable
             if (TryLock(folder) is not { } dead)
                 continue;
             using (dead)
+            {
+                Orphans.Kill(folder);
                 Directory.Delete(folder, recursive: true);
+            }
+
             removed++;
         }
 

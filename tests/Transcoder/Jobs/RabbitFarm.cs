@@ -20,7 +20,7 @@ public sealed class RabbitFarm(RabbitBroker broker) : IAsyncDisposable
 {
     private readonly List<RabbitJobQueue> _queues = [];
 
-    /// <summary>Short, and long enough to be counted.</summary>
+    /// <summary>With one delay that is short, and one that is long enough to be counted.</summary>
     public BrokerOptions Options { get; init; } = new()
     {
         Url = broker.Url,
@@ -28,6 +28,7 @@ public sealed class RabbitFarm(RabbitBroker broker) : IAsyncDisposable
         DelayLevels = [TimeSpan.FromSeconds(2), TimeSpan.FromMinutes(10)],
         MinPollInterval = TimeSpan.FromMilliseconds(5),
         MaxPollInterval = TimeSpan.FromMilliseconds(50),
+        OperationTimeout = TimeSpan.FromMinutes(2), // A broker starts slowly on a machine that is busy.
     };
 
     public LogLines Log { get; } = new();

@@ -162,8 +162,13 @@ public sealed partial class RabbitJobQueue : IJobQueue
                 await using var channel = await TrySubscribeAsync(session, inbox, cancellationToken);
                 if (channel is null)
                     continue;
-                while (await TryTakeAsync(inbox, session, cancellationToken) is { } report)
-                    yield return report;
+                while (await TryTakeAsync(inbox, session, cancellationToken) is { } item)
+                {
+                    if (item.Report is { } report)
+                        yield return report;
+                    else
+                        await TrySetAsideAsync(item.SetAside!, session, cancellationToken);
+                }
             }
         }
         finally
@@ -232,7 +237,20 @@ public sealed partial class RabbitJobQueue : IJobQueue
         }
     }
 
-    private static async Task<ReportDelivery?> TryTakeAsync(ReportInbox inbox, BrokerSession session, CancellationToken cancellationToken)
+    private static async Task TrySetAsideAsync(Func<Task> setAside, BrokerSession session, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await setAside();
+        }
+        catch (Exception error)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            session.End(error.Message); // It comes again.
+        }
+    }
+
+    private static async Task<InboxItem?> TryTakeAsync(ReportInbox inbox, BrokerSession session, CancellationToken cancellationToken)
     {
         using var alive = CancellationTokenSource.CreateLinkedTokenSource(session.Ended, cancellationToken);
         try
@@ -252,25 +270,19 @@ public sealed partial class RabbitJobQueue : IJobQueue
         {
             channel = await session.CreateChannelAsync(confirmed: false, cancellationToken);
             await channel.BasicQosAsync(0, MaxUnsettledReports, global: false, cancellationToken);
-            await ConsumeAsync(_progressQueue, autoAck: true, message => ReadReportAsync(channel, inbox, _progressQueue, isEnd: false, message));
-            await ConsumeAsync(_topology.Reports, autoAck: false, message => ReadReportAsync(channel, inbox, _topology.Reports, isEnd: true, message));
-            await ConsumeAsync(_topology.Dead, autoAck: false, message => ReadDeadAsync(channel, inbox, message));
+            await ConsumeAsync(_progressQueue, autoAck: true, message => ReadReport(channel, inbox, isEnd: false, message));
+            await ConsumeAsync(_topology.Reports, autoAck: false, message => ReadReport(channel, inbox, isEnd: true, message));
+            await ConsumeAsync(_topology.Dead, autoAck: false, message => ReadDead(channel, inbox, message));
             return channel;
 
-            async Task ConsumeAsync(string queue, bool autoAck, Func<BasicDeliverEventArgs, Task> handle)
+            // Handlers ask nothing of the broker: when the channel is closed, the client's only reading loop waits for them.
+            async Task ConsumeAsync(string queue, bool autoAck, Action<BasicDeliverEventArgs> handle)
             {
                 var consumer = new AsyncEventingBasicConsumer(channel);
-                consumer.ReceivedAsync += async (_, message) =>
+                consumer.ReceivedAsync += (_, message) =>
                 {
-                    try
-                    {
-                        await handle(message);
-                    }
-                    catch (Exception error)
-                    {
-                        // Not completed, so it is read again by the next session.
-                        session.End(error.Message);
-                    }
+                    handle(message);
+                    return Task.CompletedTask;
                 };
                 await channel.BasicConsumeAsync(queue, autoAck, consumer, cancellationToken);
             }
@@ -285,17 +297,15 @@ public sealed partial class RabbitJobQueue : IJobQueue
         }
     }
 
-    private async Task ReadReportAsync(IChannel channel, ReportInbox inbox, string queue, bool isEnd, BasicDeliverEventArgs message)
+    private void ReadReport(IChannel channel, ReportInbox inbox, bool isEnd, BasicDeliverEventArgs message)
     {
         var (report, tooNew, fault) = MessageJson.ReadReport(message.Body);
         var sentAt = JobMessage.Number(message.BasicProperties, SentAtHeader) ?? 0;
         if (report is null)
         {
             // Progress is not worth keeping. An end in a newer format is for an origin that knows it.
-            if (!isEnd)
-                return;
-            await SetAsideAsync(queue, message.BasicProperties, message.Body, fault ?? $"it has the format {tooNew!.Format}, this origin knows 1; upgrade the origin, then retry the job");
-            await channel.BasicAckAsync(message.DeliveryTag, multiple: false);
+            if (isEnd)
+                AddUnreadable(channel, inbox, _topology.Reports, message, fault ?? $"it has the format {tooNew!.Format}, this origin knows 1; upgrade the origin, then retry the job");
         }
         else if (isEnd)
         {
@@ -307,13 +317,12 @@ public sealed partial class RabbitJobQueue : IJobQueue
         }
     }
 
-    private async Task ReadDeadAsync(IChannel channel, ReportInbox inbox, BasicDeliverEventArgs message)
+    private void ReadDead(IChannel channel, ReportInbox inbox, BasicDeliverEventArgs message)
     {
         var (job, tooNew, fault) = MessageJson.ReadJob(message.Body);
         if (job is null && tooNew is null)
         {
-            await SetAsideAsync(_topology.Dead, message.BasicProperties, message.Body, fault!);
-            await channel.BasicAckAsync(message.DeliveryTag, multiple: false);
+            AddUnreadable(channel, inbox, _topology.Dead, message, fault!);
             return;
         }
 
@@ -336,6 +345,16 @@ public sealed partial class RabbitJobQueue : IJobQueue
         inbox.AddEnd(new UnsettledReport(report, channel, message.DeliveryTag), _stamps.Next());
     }
 
+    private void AddUnreadable(IChannel channel, ReportInbox inbox, string queue, BasicDeliverEventArgs message, string fault)
+    {
+        var (tag, properties, body) = (message.DeliveryTag, message.BasicProperties, message.Body.ToArray());
+        inbox.AddUnreadable(async () =>
+        {
+            await SetAsideAsync(queue, properties, body, fault);
+            await channel.BasicAckAsync(tag, multiple: false);
+        });
+    }
+
     private async Task RefuseAsync(TooNew job)
     {
         LogTooNew(job.JobId, job.Format);
@@ -347,7 +366,7 @@ public sealed partial class RabbitJobQueue : IJobQueue
     private async Task SetAsideAsync(string queue, IReadOnlyBasicProperties properties, ReadOnlyMemory<byte> body, string fault)
     {
         var copy = new BasicProperties(properties) { DeliveryMode = DeliveryModes.Persistent, Headers = new Dictionary<string, object?> { ["from"] = queue, ["fault"] = fault } };
-        await _publisher.PublishAsync(MessageKind.Unreadable, "", _topology.Unreadable, copy, body.ToArray(), _stop.Token);
+        await _publisher.PublishAsync(MessageKind.Unreadable, "", _topology.Unreadable, copy, body, _stop.Token);
         _metrics.Unreadable();
         LogUnreadable(queue, _topology.Unreadable, fault);
     }

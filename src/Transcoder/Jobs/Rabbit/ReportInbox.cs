@@ -9,8 +9,8 @@ internal sealed class ReportInbox(RecentStamps ends)
     private const int MaxProgress = 10_000;
 
     private readonly Lock _lock = new();
-    private readonly LinkedList<ReportDelivery> _reports = [];
-    private readonly Dictionary<string, LinkedListNode<ReportDelivery>> _progress = [];
+    private readonly LinkedList<InboxItem> _items = [];
+    private readonly Dictionary<string, LinkedListNode<InboxItem>> _progress = [];
 
     private SemaphoreSlim Unread { get; } = new(0);
 
@@ -22,11 +22,11 @@ internal sealed class ReportInbox(RecentStamps ends)
             ends.Add(jobId, sentAt);
             if (_progress.Remove(jobId, out var unread))
             {
-                unread.Value = end;
+                unread.Value = new(end, null);
                 return;
             }
 
-            _reports.AddLast(end);
+            _items.AddLast(new InboxItem(end, null));
         }
 
         Unread.Release();
@@ -42,28 +42,39 @@ internal sealed class ReportInbox(RecentStamps ends)
                 return;
             if (_progress.TryGetValue(jobId, out var unread))
             {
-                unread.Value = progress;
+                unread.Value = new(progress, null);
                 return;
             }
 
             if (_progress.Count >= MaxProgress)
                 return;
-            _progress.Add(jobId, _reports.AddLast(progress));
+            _progress.Add(jobId, _items.AddLast(new InboxItem(progress, null)));
         }
 
         Unread.Release();
     }
 
-    public async Task<ReportDelivery> TakeAsync(CancellationToken cancellationToken)
+    /// <param name="setAside">Of a message that is no report, by the reader: whoever listens to the broker must not wait for it.</param>
+    public void AddUnreadable(Func<Task> setAside)
+    {
+        lock (_lock)
+            _items.AddLast(new InboxItem(null, setAside));
+        Unread.Release();
+    }
+
+    public async Task<InboxItem> TakeAsync(CancellationToken cancellationToken)
     {
         await Unread.WaitAsync(cancellationToken);
         lock (_lock)
         {
-            var report = _reports.First!;
-            _reports.RemoveFirst();
-            if (_progress.GetValueOrDefault(report.Value.Report.JobId) == report)
-                _progress.Remove(report.Value.Report.JobId);
-            return report.Value;
+            var first = _items.First!;
+            _items.RemoveFirst();
+            if (first.Value.Report is { Report.JobId: var jobId } && _progress.GetValueOrDefault(jobId) == first)
+                _progress.Remove(jobId);
+            return first.Value;
         }
     }
 }
+
+/// <summary>One of the two.</summary>
+internal sealed record InboxItem(ReportDelivery? Report, Func<Task>? SetAside);
