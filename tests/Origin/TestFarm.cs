@@ -107,6 +107,8 @@ internal sealed class TestFarm(IObjectStore store, IJobQueue queue)
         Phase = phase,
         Progress = progress,
         Attempt = 2,
+        SecondsLeft = 12.5,
+        Worker = "worker-1",
         At = DateTimeOffset.UnixEpoch,
     }, default);
 

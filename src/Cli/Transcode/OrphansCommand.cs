@@ -54,7 +54,7 @@ internal static class OrphansCommand
                 if (context.Json)
                     context.WriteJson(new(true, found.Orphans.Count, deleted, bytes), CliJson.Default.OrphansEnd);
                 else
-                    context.Output.WriteLine($"{found.Orphans.Count:N0} orphans, {ByteText.Of(bytes)}; {(parsed.GetValue(delete) ? $"{deleted:N0} deleted" : "none deleted: --delete does")}");
+                    context.Output.WriteLine($"{found.Orphans.Count:N0} orphans, {ByteText.Of(bytes)}; {(parsed.GetValue(delete) ? $"{deleted:N0} deleted" : found.Orphans.Count > 0 ? "none deleted: --delete does" : "nothing to do")}");
                 return found.Orphans.Count == 0 || parsed.GetValue(delete) ? ExitCode.Ok : ExitCode.Failed;
             }
             catch (StoreException e)

@@ -6,7 +6,7 @@ public sealed record TranscodeJob
     /// <summary>Version of this message; a worker refuses a version it does not know.</summary>
     public int Format { get; init; } = 1;
 
-    /// <summary>Unique per track and master: <c>{trackId}.{uploadId}</c>.</summary>
+    /// <summary>Unique per track and master: <c>{trackId}.{uploadId}</c>; of a backfill, <c>{trackId}.{uploadId}~{ladder}</c>.</summary>
     public required string JobId { get; init; }
 
     public required string TrackId { get; init; }

@@ -54,6 +54,7 @@ public class PublishingTests
         await origin.Farm.ProgressAsync(job, JobPhase.Encode, 0.42);
         var track = await origin.TrackBecomesAsync(TrackState.Transcoding);
         Assert.Equal((JobPhase.Encode, 0.42, 2), (track.Job!.Phase, track.Job.Progress, track.Job.Attempt));
+        Assert.Equal((12.5, "worker-1", DateTimeOffset.UnixEpoch), (track.Job.SecondsLeft, track.Job.Worker, track.Job.UpdatedAt));
         var listed = await origin.Client.GetFromJsonAsync("/v1/jobs?phase=encode", ApiJson.Default.JobPage);
         Assert.Equal(track.Job, Assert.Single(listed!.Jobs));
         Assert.Equal(track.Job, await origin.Client.GetFromJsonAsync($"/v1/jobs/{job.JobId}", ApiJson.Default.JobStatus));
