@@ -84,6 +84,12 @@ public sealed record TranscoderOptions
     /// <summary>A running job is reported at least so often, 0.1 to 20 s, whether or not it got further. Default 5 s: a minute of silence is a lost worker.</summary>
     public TimeSpan ReportInterval { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// Whether MP3, AAC (in MP4) and Ogg Vorbis are taken as masters too, with the warning <c>lossySource</c>. Default false: what such a file lost is gone from
+    /// every rendition. Changes nothing for other masters. A cut file may pass: Ogg, and MP3 without a Xing header, do not tell their length.
+    /// </summary>
+    public bool AllowLossyMasters { get; init; }
+
     /// <summary>Space that must stay free in <see cref="WorkFolder"/> beside what the job needs, 0 to 1 TiB. Default 256 MiB.</summary>
     public long MinFreeBytes { get; init; } = 256L << 20;
 

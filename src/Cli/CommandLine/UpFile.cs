@@ -75,5 +75,7 @@ internal sealed record UpFile
 [JsonSerializable(typeof(Roles.TranscoderLine))]
 [JsonSerializable(typeof(string[]))]
 [JsonSerializable(typeof(Soak.SoakLine))]
+[JsonSerializable(typeof(Transcode.OrphanLine))]
+[JsonSerializable(typeof(Transcode.OrphansEnd))]
 [JsonSerializable(typeof(JsonElement))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -83,6 +83,19 @@ internal sealed class OriginClient : IDisposable
     public Task<JsonElement> PutLadderAsync(string name, byte[] json, CancellationToken cancellationToken) =>
         AnswerAsync(HttpMethod.Put, $"/v1/ladders/{Escape(name)}", JsonOf(json), CliJson.Default.JsonElement, cancellationToken);
 
+    /// <summary>Orders a backfill, or joins the one that runs.</summary>
+    public Task<BackfillStatus> StartBackfillAsync(string ladder, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Post, "/v1/backfills", JsonContent.Create(new JsonObject { ["ladder"] = ladder }), ApiJson.Default.BackfillStatus, cancellationToken);
+
+    public Task<BackfillStatus> GetBackfillAsync(string id, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Get, $"/v1/backfills/{Escape(id)}", null, ApiJson.Default.BackfillStatus, cancellationToken);
+
+    public Task<BackfillStatus> CancelBackfillAsync(string id, CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Delete, $"/v1/backfills/{Escape(id)}", null, ApiJson.Default.BackfillStatus, cancellationToken);
+
+    public Task<BackfillList> ListBackfillsAsync(CancellationToken cancellationToken) =>
+        AnswerAsync(HttpMethod.Get, "/v1/backfills", null, ApiJson.Default.BackfillList, cancellationToken);
+
     /// <summary>Ends a job that waits or runs.</summary>
     public Task<JobStatus> CancelJobAsync(string jobId, CancellationToken cancellationToken) =>
         AnswerAsync(HttpMethod.Post, $"/v1/jobs/{Escape(jobId)}:cancel", null, ApiJson.Default.JobStatus, cancellationToken);

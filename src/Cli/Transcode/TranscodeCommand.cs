@@ -7,9 +7,12 @@ namespace Delivery.Cli.Transcode;
 internal static class TranscodeCommand
 {
     public static Command Create(GlobalOptions options, TextWriter output, TextWriter error) => new(
-        "transcode", "Ladders, and the catalogue's way from one to another (docs/farm.md).")
+        "transcode", "Ladders, the catalogue's way from one to another, and what dead workers left behind (docs/farm.md).")
     {
         LadderCommands.CreateList(options, output, error),
         LadderCommands.CreateLadder(options, output, error),
+        BackfillCommands.CreateBackfill(options, output, error),
+        BackfillCommands.CreateList(options, output, error),
+        OrphansCommand.Create(options, output, error),
     };
 }

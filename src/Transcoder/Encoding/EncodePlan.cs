@@ -26,7 +26,7 @@ internal sealed record EncodePlan(MasterProbe Master, IReadOnlyList<PlannedRendi
             renditions.Add(new PlannedRendition
             {
                 Rung = rung,
-                Feed = new Feed(rung.Excerpt && cut is not null, rate, channels < master.Channels, isFlac && master.IsFloat),
+                Feed = new Feed(rung.Excerpt && cut is not null, rate, channels < master.Channels, master.IsFloat),
                 FileName = $"r{renditions.Count:D2}.{Extension(rung.Codec)}",
                 SampleRate = rate,
                 Channels = channels,
@@ -82,7 +82,7 @@ internal sealed record PlannedRendition
 /// <param name="Excerpt">Cut from the track.</param>
 /// <param name="SampleRate">Hz: what lies above half of it is gone.</param>
 /// <param name="IsMix">Both channels of a stereo master in one.</param>
-/// <param name="IsClipped">A float master as integers: what exceeds full scale is cut off.</param>
+/// <param name="IsClipped">A float master within full scale: what exceeds it is cut off.</param>
 internal readonly record struct Feed(bool Excerpt, int SampleRate, bool IsMix, bool IsClipped);
 
 /// <summary>The preview's samples at <see cref="Ladder.LossySampleRate"/>, cut before the lossy encoders; null bounds of a fade mean that nothing is cut there.</summary>

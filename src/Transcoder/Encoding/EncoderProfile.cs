@@ -66,7 +66,7 @@ internal sealed partial record EncoderProfile(string Id, bool CanEncodeHeAacV2)
             var encoded = await new Encoder(tools, cage, options).EncodeAsync(folder.Path, ReferenceFile, plan, _ => { }, cancellationToken);
             var verified = await new Verifier(tools, cage, options).VerifyAsync(folder.Path, ReferenceFile, plan, encoded, () => true, cancellationToken);
             var set = RenditionSetBuilder.Build("reference", Ladder.Default, "reference", probe, encoded, verified);
-            return string.Join('\n', [version, .. FfmpegArguments.Build(plan, ReferenceFile), JsonSerializer.Serialize(set, ResultJson.Default.RenditionSet)]);
+            return string.Join('\n', [version, .. FfmpegArguments.Build(plan, ReferenceFile), .. Prober.LossyDecodeArguments(ReferenceFile, probe), JsonSerializer.Serialize(set, ResultJson.Default.RenditionSet)]);
         }
 
         async Task<string> AskAsync(string tool, params string[] arguments)

@@ -11,6 +11,7 @@ namespace Delivery.Transcoder.Encoding;
 /// <remarks>
 /// <code>
 /// master ─┬─ ebur128, astats, silencedetect ─▶ null (read from the log)
+///         │  (from here on, a float master within full scale)
 ///         ├─ the master's own PCM ─▶ MD5 (when FLAC can hold it)
 ///         ├─ stereo, 44.1 kHz, float ─┬─ each lossy rung
 ///         │                           ├─ excerpt ─ each preview
@@ -40,6 +41,12 @@ internal static class FfmpegArguments
 
     // aresample's own stereo-to-mono is 3 dB louder in float, and clips.
     private const string StereoToMono = "pan=mono|c0=0.5*c0+0.5*c1";
+
+    /// <summary>
+    /// Cuts off what exceeds full scale. FLAC has to; and each lossy codec would make something else of it: of a tone at +6 dBFS, Vorbis keeps the level,
+    /// ffmpeg's AAC encoder takes 6.5 dB away.
+    /// </summary>
+    public const string ClipFloat = "aformat=sample_fmts=s32";
 
     private static readonly string[] Reproducible = ["-map_metadata", "-1", "-map_metadata:s:a", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"];
 
@@ -79,7 +86,7 @@ internal static class FfmpegArguments
     /// <summary>The ebur128 filter of that name; a single channel is played by two speakers, so its loudness counts both.</summary>
     public static string Loudness(string name, int channels) => $"ebur128@{name}=dualmono={(channels == 1 ? "true" : "false")}:framelog={NoFrameLog}";
 
-    /// <summary>What every lossy rung starts from: stereo at <see cref="Ladder.LossySampleRate"/>.</summary>
+    /// <summary>What every lossy rung starts from, out of the master's own samples: stereo at <see cref="Ladder.LossySampleRate"/>.</summary>
     /// <remarks>aresample's own mono-to-stereo is 3 dB quieter.</remarks>
     public static string ToStereo(MasterProbe master) =>
         $"{(master.Channels == 1 ? "pan=stereo|c0=c0|c1=c0," : "")}aresample={Ladder.LossySampleRate}:{Resampler}:out_sample_fmt=fltp";
@@ -101,12 +108,21 @@ internal static class FfmpegArguments
         var lossy = indexed.Except(flac).ToList();
         var graph = new StringBuilder();
 
-        List<string> sources = ["measure"];
+        List<string> sources = [];
         if (master.FitsFlac)
             sources.Add("pcm0");
         sources.Add("stereo");
         sources.AddRange(flac.Select(f => $"f{f.Index}"));
-        Add($"[0:a:0]asplit={sources.Count}{Labels(sources)}");
+        if (master.IsFloat)
+        {
+            Add($"[0:a:0]asplit=2[measure][unclipped]");
+            Add($"[unclipped]{ClipFloat},asplit={sources.Count}{Labels(sources)}");
+        }
+        else
+        {
+            Add($"[0:a:0]asplit={sources.Count + 1}[measure]{Labels(sources)}");
+        }
+
 
         Add($"[measure]{Loudness(MasterStats, master.Channels)}:peak=true+sample,astats@{MasterStats}=measure_perchannel=all,silencedetect=n=-60dB:d=2[measured]");
         if (master.FitsFlac)

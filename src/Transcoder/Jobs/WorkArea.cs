@@ -1,3 +1,5 @@
+using Delivery.Transcoder.Cage;
+
 namespace Delivery.Transcoder.Jobs;
 
 /// <summary>
@@ -28,7 +30,11 @@ internal sealed class WorkArea : IDisposable
             if (TryLock(folder) is not { } dead)
                 continue;
             using (dead)
+            {
+                Orphans.Kill(folder);
                 Directory.Delete(folder, recursive: true);
+            }
+
             removed++;
         }
 

@@ -10,8 +10,11 @@ internal static class AcceptedMasters
     /// <summary>Beside <see cref="Containers"/>, where lossy masters are allowed: each says how long it is, which raw AAC (ADTS) does not.</summary>
     public const string LossyContainers = "mp3,mov,ogg";
 
-    /// <summary>Beside <see cref="Codecs"/>, where lossy masters are allowed. By their decoders' names, because that is what ffmpeg's whitelist compares.</summary>
-    public const string LossyCodecs = "mp3,mp3float,aac,vorbis";
+    /// <summary>Beside <see cref="Codecs"/>, where lossy masters are allowed.</summary>
+    public const string LossyCodecs = "mp3,aac,vorbis";
+
+    /// <summary>What decodes <see cref="LossyCodecs"/>: ffmpeg's whitelist compares the names of decoders.</summary>
+    public const string LossyDecoders = "mp3float,aac,vorbis";
 
     /// <summary>The rates of music production. Others are telephony, mistakes or DSD.</summary>
     public static readonly IReadOnlyList<int> SampleRates = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];

@@ -6,7 +6,8 @@ namespace Delivery.Transcoder.Probing;
 internal sealed record ProbeOutput(IReadOnlyList<ProbedStream>? Streams, ProbedFormat? Format);
 
 internal sealed record ProbedStream(
-    string? CodecName, string? SampleFmt, string? SampleRate, int Channels, int BitsPerSample, string? BitsPerRawSample, long? DurationTs);
+    string? CodecName, string? SampleFmt, string? SampleRate, int Channels, int BitsPerSample, string? BitsPerRawSample, long? DurationTs,
+    string? TimeBase = null, string? Duration = null);
 
 internal sealed record ProbedFormat(string? FormatName);
 

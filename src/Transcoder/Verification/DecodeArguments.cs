@@ -50,7 +50,7 @@ internal static partial class DecodeArguments
             "-protocol_whitelist", "file,pipe", "-format_whitelist", AcceptedMasters.Containers, "-codec_whitelist", AcceptedMasters.Codecs,
             "-vn", "-sn", "-dn", "-i", $"file:{masterFile}",
         ];
-        var graph = new List<string> { $"[0:a:0]{FfmpegArguments.ToStereo(plan.Master)},asplit={renditions.Count}{string.Concat(renditions.Select((_, i) => $"[f{i}]"))}" };
+        var graph = new List<string> { $"[0:a:0]{(plan.Master.IsFloat ? FfmpegArguments.ClipFloat + "," : "")}{FfmpegArguments.ToStereo(plan.Master)},asplit={renditions.Count}{string.Concat(renditions.Select((_, i) => $"[f{i}]"))}" };
         for (var i = 0; i < renditions.Count; i++)
         {
             AddInput(arguments, renditions[i].FileName, strict: true);

@@ -5,6 +5,7 @@ using Delivery.Origin.Api;
 using Delivery.Origin.Backfills;
 using Delivery.Origin.Tests.Api;
 using Delivery.Transcoder.Jobs;
+using Microsoft.Extensions.Logging;
 
 namespace Delivery.Origin.Tests.Farm;
 
@@ -73,7 +74,8 @@ public class BackfillTests
     [Fact]
     public async Task Cancel_TellsTheWorkers_AndLateResultsStayUnpublished()
     {
-        await using var origin = await StartAsync(null, "t1");
+        using var log = new CapturingLog(LogLevel.Information);
+        await using var origin = await StartAsync(h => h.Loggers = log, "t1");
         await OrderAsync(origin);
         var held = await origin.Farm.TakeAsync();
         await origin.Farm.WorkAsync(held.Job, TestFarm.RadioLadder);
@@ -83,7 +85,7 @@ public class BackfillTests
             Assert.Equal(BackfillState.Cancelled, (await OriginHarness.ReadAsync(cancel, ApiJson.Default.BackfillStatus)).State);
         await told.Task.WaitAsync(Until.Limit);
         await origin.Farm.DoneAsync(held.Job);
-        await AfterReportsAsync(origin);
+        await Until.TrueAsync(() => Task.FromResult(log.Text), text => text.Contains($"{held.Job.JobId} is not published", StringComparison.Ordinal));
         Assert.Equal("default-1", (await origin.TrackAsync("t1")).Published!.Ladder);
         using var unknown = await origin.Client.DeleteAsync("/v1/backfills/none-1");
         await OriginHarness.ProblemAsync(unknown, 404, "not-found");

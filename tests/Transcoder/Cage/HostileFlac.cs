@@ -10,7 +10,7 @@ internal static class HostileFlac
 
     private const int StreamInfo = 0, VorbisComment = 4, CueSheet = 5, Picture = 6;
 
-    /// <summary>Constant sound: 15,000 times larger when it is decoded.</summary>
+    /// <summary>Silence: 15,000 times larger when it is decoded.</summary>
     /// <param name="claimedSamples">What the header says.</param>
     /// <param name="frames">What is there.</param>
     public static byte[] Bomb(long claimedSamples, int frames)
@@ -100,14 +100,14 @@ internal static class HostileFlac
     private static byte[] Block(int type, byte[] content, bool last) =>
         [(byte)(type | (last ? 0x80 : 0)), (byte)(content.Length >> 16), (byte)(content.Length >> 8), (byte)content.Length, .. content];
 
-    /// <summary>Two constant subframes of 16 bits at half of full scale; the number is coded as UTF-8 codes characters (§9.1.5).</summary>
+    /// <summary>Two constant subframes of 16 bits, which are silence; the number is coded as UTF-8 codes characters (§9.1.5).</summary>
     private static byte[] ConstantFrame(int number)
     {
         byte[] coded = number < 0x80 ? [(byte)number]
             : number < 0x800 ? [(byte)(0xc0 | (number >> 6)), (byte)(0x80 | (number & 63))]
             : [(byte)(0xe0 | (number >> 12)), (byte)(0x80 | ((number >> 6) & 63)), (byte)(0x80 | (number & 63))];
         byte[] head = [0xff, 0xf8, 0x79, 0x18, .. coded, (FrameSamples - 1) >> 8, (FrameSamples - 1) & 0xff];
-        byte[] frame = [.. head, (byte)Crc(head, 8, 0x07), 0, 0x40, 0, 0, 0x40, 0];
+        byte[] frame = [.. head, (byte)Crc(head, 8, 0x07), 0, 0, 0, 0, 0, 0];
         var check = Crc(frame, 16, 0x8005);
         return [.. frame, (byte)(check >> 8), (byte)check];
     }

@@ -17,7 +17,7 @@ public sealed class HostileMasterTests(HostileMasterTests.OwnFarm own) : IClassF
     [Fact]
     public async Task Bomb_WithinTheLimits_IsAMasterLikeAnother()
     {
-        // 12 s: 2 MB of sound from 180 bytes. Whether constant sound is music is the quality rules' business.
+        // 12 s: 2 MB of PCM from 190 bytes. Whether silence is music is the quality rules' business.
         var report = await RunAsync(HostileFlac.Bomb(8 * HostileFlac.FrameSamples, 8));
         Assert.True(report.Phase == JobPhase.Done || report.Failure is not (JobFailure.Internal or JobFailure.LimitExceeded or JobFailure.VerificationFailed or JobFailure.EncoderFailed), $"{report}");
     }

@@ -90,13 +90,16 @@ public sealed class BadMasterTests(SharedFarm shared)
     public Task TooShort() => IsRefusedAsync(Master.OfSeconds(0.999).ToWav(), JobFailure.UnsupportedDuration, "shorter");
 
     [Theory]
-    [InlineData("mp3", "libmp3lame", "not a WAV")]
-    [InlineData("m4a", "alac", "not a WAV")]
+    [InlineData("mp3", "libmp3lame", "MP3 file")]
+    [InlineData("m4a", "alac", "convert ALAC to FLAC")]
     [InlineData("wav", "pcm_mulaw", "pcm_mulaw")]
     [InlineData("wav", "adpcm_ms", "adpcm_ms")]
     [InlineData("wav", "pcm_u8", "pcm_u8")]
     public async Task LossyOrUnusual(string extension, string codec, string expected) =>
         await IsRefusedAsync(await Tool.ConvertAsync(Wav(), extension, "-c:a", codec), JobFailure.UnsupportedFormat, expected, "wav");
+
+    [Fact]
+    public Task Dsd() => IsRefusedAsync([.. "DSD "u8, 28, .. new byte[91]], JobFailure.UnsupportedFormat, "convert it to PCM", "dsf");
 
     [Fact]
     public Task FloatThatIsNoNumber() =>

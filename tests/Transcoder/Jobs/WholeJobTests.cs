@@ -33,6 +33,20 @@ public sealed class WholeJobTests(SharedFarm shared)
     }
 
     [Fact]
+    public async Task Waveform_IsTheTracks_PointByPoint()
+    {
+        // Two seconds at half of full scale on the left alone: the mix has a quarter of it. Then silence, then a short full-scale burst.
+        var master = Master.OfSeconds(4) with { Sound = (t, c) => t < 2 ? (c == 0 ? 0.5 * Math.Sin(2 * Math.PI * 500 * t) : 0) : t is > 3 and < 3.01 ? Math.Sin(2 * Math.PI * 500 * t) : 0 };
+        var set = await _farm.TranscodeAsync(master.ToWav());
+        var file = await _farm.ReadAsync(ResultKeys.Waveform(ResultKeys.Manifest(set.MasterSha256, set.Ladder, set.Encoder)).Value);
+        Assert.Equal(new WaveformFacts(file.Length, Convert.ToHexStringLower(SHA256.HashData(file)), 44_100, 1024, 173), set.Waveform);
+        var points = Enumerable.Range(0, 173).Select(i => ((sbyte)file[24 + (2 * i)], (sbyte)file[25 + (2 * i)])).ToList();
+        Assert.All(points[..86], p => Assert.Equal((-32, 32), (p.Item1, p.Item2), (a, b) => Math.Abs(a.Item1 - b.Item1) <= 1 && Math.Abs(a.Item2 - b.Item2) <= 1));
+        Assert.All(points[87..128], p => Assert.Equal((0, 0), p));
+        Assert.InRange(points[129].Item2, 126, 127);
+    }
+
+    [Fact]
     public async Task EveryRendition_SoundsFromItsFirstBytes_AndNotFromOneByteLess()
     {
         var set = await _farm.TranscodeAsync(Master.OfSeconds(3, 96_000, 24).ToWav());
@@ -268,8 +282,11 @@ public sealed class WholeJobTests(SharedFarm shared)
         var here = await _farm.RunAsync(wav);
         var there = await other.RunAsync(wav);
         Assert.Equal(here.ResultKey, there.ResultKey);
-        Assert.Equal(await _farm.ReadAsync(here.ResultKey!), await other.ReadAsync(there.ResultKey!));
-        foreach (var key in await other.ListAsync("audio/"))
+        var set = await other.ReadSetAsync(there.ResultKey!);
+        var keys = await other.ListAsync("audio/");
+        keys.AddRange(await other.ListAsync("catalog/"));
+        Assert.Equal(set.Renditions.DistinctBy(r => r.FileId).Count() + 2, keys.Count); // The waveform and the manifest itself.
+        foreach (var key in keys)
             Assert.Equal(await other.ReadAsync(key), await _farm.ReadAsync(key));
     }
 

@@ -2,6 +2,7 @@ using Delivery.Transcoder.Cage;
 using Delivery.Transcoder.Encoding;
 using Delivery.Transcoder.Ladders;
 using Delivery.Transcoder.Probing;
+using Delivery.Transcoder.Results;
 using Delivery.Transcoder.Tools;
 using Delivery.Transcoder.Verification;
 using Encoder = Delivery.Transcoder.Encoding.Encoder;
@@ -13,11 +14,11 @@ internal sealed class Bench : IDisposable
 {
     private const string MasterFile = "master";
 
-    private readonly TranscoderOptions _options = new();
+    private readonly TranscoderOptions _options;
     private readonly ToolSet _tools = ToolSet.Find();
     private readonly ToolCage _cage;
 
-    private Bench() => _cage = new ToolCage(_tools, NetworkIsolation.None, TimeProvider.System);
+    private Bench(TranscoderOptions options) => (_options, _cage) = (options, new ToolCage(_tools, Isolation.None, TimeProvider.System));
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("transcoder-tests-").FullName;
 
@@ -25,17 +26,22 @@ internal sealed class Bench : IDisposable
 
     public EncodedMaster Encoded { get; private set; } = null!;
 
-    /// <param name="master">WAV bytes.</param>
+    /// <param name="master">The master's bytes.</param>
     /// <param name="rungs">JSON of a ladder's rungs.</param>
-    public static async Task<Bench> EncodeAsync(byte[] master, string rungs)
+    /// <param name="options">The worker's; null: as they come.</param>
+    public static async Task<Bench> EncodeAsync(byte[] master, string rungs, TranscoderOptions? options = null)
     {
         var ladder = Ladder.Parse(System.Text.Encoding.UTF8.GetBytes($$"""{"format":1,"name":"test-1","preview":{"seconds":2,"startFraction":0.25,"latestStartSeconds":60,"fadeMilliseconds":100},"rungs":[{{rungs}}]}"""));
-        var bench = new Bench();
+        var bench = new Bench(options ?? new TranscoderOptions());
         await File.WriteAllBytesAsync(Path.Combine(bench.Folder, MasterFile), master);
         bench.Plan = EncodePlan.Create(ladder, await new Prober(bench._tools, bench._cage, bench._options).ProbeAsync(bench.Folder, MasterFile, default), false);
         bench.Encoded = await new Encoder(bench._tools, bench._cage, bench._options).EncodeAsync(bench.Folder, MasterFile, bench.Plan, _ => { }, default);
         return bench;
     }
+
+    /// <summary>Verified, and as its manifest says it.</summary>
+    public async Task<RenditionSet> DescribeAsync() =>
+        RenditionSetBuilder.Build(new string('0', 64), Ladder.Default, "test-1", Plan.Master, Encoded, await VerifyAsync());
 
     public Task<IReadOnlyList<VerifiedRendition>> VerifyAsync() =>
         new Verifier(_tools, _cage, _options).VerifyAsync(Folder, MasterFile, Plan, Encoded, () => true, default);
