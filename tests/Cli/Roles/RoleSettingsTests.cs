@@ -5,6 +5,7 @@ using Delivery.Edge;
 using Delivery.Edge.Limits;
 using Delivery.Origin;
 using Delivery.Transcoder;
+using Delivery.Transcoder.Jobs.Rabbit;
 
 namespace Delivery.Cli.Tests.Roles;
 
@@ -76,6 +77,7 @@ public sealed class RoleSettingsTests : IDisposable
     [InlineData(typeof(EdgeOptions))]
     [InlineData(typeof(OriginOptions))]
     [InlineData(typeof(TranscoderOptions))]
+    [InlineData(typeof(BrokerOptions))]
     public void EveryOption_IsDocumented(Type options)
     {
         var page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "configuration.md"));
