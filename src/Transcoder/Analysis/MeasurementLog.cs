@@ -61,7 +61,7 @@ internal sealed class MeasurementLog
         var channels = _channels.Select(c => new ChannelReport(
             Decibels(c, "Peak level dB"),
             Decibels(c, "RMS level dB"),
-            Math.Round(Number(c, "DC offset") ?? 0, 5),
+            Rounded(Number(c, "DC offset") ?? 0, 5),
             (long)(Number(c, "Peak count") ?? 0),
             Decibels(c, "Flat factor") ?? 0)).ToList();
         return new MasterMeasurement(
@@ -85,9 +85,11 @@ internal sealed class MeasurementLog
     private static double? Number(Dictionary<string, string> stats, string name) =>
         stats.TryGetValue(name, out var text) && LogNumbers.TryParse(text, out var value) ? value : null;
 
-    /// <summary>Hundredths: what differs below them is the rounding of sums, and no news.</summary>
     private static double? Decibels(Dictionary<string, string> stats, string name) =>
-        Number(stats, name) is { } value && double.IsFinite(value) ? Math.Round(value, 2) : null;
+        Number(stats, name) is { } value && double.IsFinite(value) ? Rounded(value, 2) : null;
+
+    /// <summary>What differs in later digits is the rounding of sums, and no news. Adding zero makes -0 one.</summary>
+    private static double Rounded(double value, int digits) => Math.Round(value, digits) + 0.0;
 
     private void AddStat(string line)
     {

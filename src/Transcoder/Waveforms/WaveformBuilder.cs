@@ -21,13 +21,18 @@ internal sealed class WaveformBuilder(int sampleRate, long samples)
     {
         if (_oddByte >= 0 && pcm.Length > 0)
         {
-            AddSample((short)(_oddByte | (pcm[0] << 8)));
+            AddSamples([(byte)_oddByte, pcm[0]]);
             _oddByte = -1;
             pcm = pcm[1..];
         }
 
-        for (; pcm.Length >= 2; pcm = pcm[2..])
-            AddSample(BinaryPrimitives.ReadInt16LittleEndian(pcm));
+        while (pcm.Length >= 2)
+        {
+            var bytes = 2 * Math.Min(pcm.Length / 2, _perPoint - _inPoint);
+            AddSamples(pcm[..bytes]);
+            pcm = pcm[bytes..];
+        }
+
         if (pcm.Length == 1)
             _oddByte = pcm[0];
     }
@@ -40,12 +45,21 @@ internal sealed class WaveformBuilder(int sampleRate, long samples)
         return Waveform.Of(sampleRate, _perPoint, _points.ToArray());
     }
 
-    private void AddSample(short sample)
+    /// <summary>No more than the point still takes.</summary>
+    private void AddSamples(ReadOnlySpan<byte> pcm)
     {
-        Samples++;
-        _low = Math.Min(_low, sample);
-        _high = Math.Max(_high, sample);
-        if (++_inPoint == _perPoint)
+        var (low, high) = (_low, _high);
+        for (var at = 0; at < pcm.Length; at += 2)
+        {
+            var sample = BinaryPrimitives.ReadInt16LittleEndian(pcm[at..]);
+            low = Math.Min(low, sample);
+            high = Math.Max(high, sample);
+        }
+
+        (_low, _high) = (low, high);
+        Samples += pcm.Length / 2;
+        _inPoint += pcm.Length / 2;
+        if (_inPoint == _perPoint)
             EndPoint();
     }
 

@@ -34,7 +34,7 @@ public sealed class MeasurementLogTests
         [astats@master @ 0x2] [info] Flat factor: 2.345678
         [astats@master @ 0x2] [info] Peak count: 3
         [astats@master @ 0x2] [info] Channel: 2
-        [astats@master @ 0x2] [info] DC offset: 0.000000
+        [astats@master @ 0x2] [info] DC offset: -0.000001
         [astats@master @ 0x2] [info] Peak level dB: -inf
         [astats@master @ 0x2] [info] RMS level dB: -inf
         [astats@master @ 0x2] [info] Flat factor: -inf
@@ -53,6 +53,7 @@ public sealed class MeasurementLogTests
         Assert.Equal(new Loudness(-18.3, 4.5, -3.0), measured!.Loudness);
         Assert.Equal((2_646_000L, 16, -3.3), (measured.Samples, measured.Report.UsedBits, measured.Report.SamplePeakDbfs));
         Assert.Equal([new ChannelReport(-3.3, -21.76, -0.00001, 3, 2.35), new ChannelReport(null, null, 0, 2_646_000, 0)], measured.Report.Channels);
+        Assert.False(double.IsNegative(measured.Report.Channels[1].DcOffset));
         Assert.False(measured.Report.IdenticalChannels);
         Assert.Equal(-18.2, measured.Lufs["feed3"]);
     }
