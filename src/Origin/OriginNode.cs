@@ -13,6 +13,7 @@ using Delivery.Origin.Playback;
 using Delivery.Origin.Webhooks;
 using Delivery.TokenAuth;
 using Delivery.Transcoder.Jobs;
+using Delivery.Transcoder.Jobs.Rabbit;
 using Delivery.Transcoder.Ladders;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -150,7 +151,7 @@ public sealed partial class OriginNode : IAsyncDisposable
         AdminAddress = await ListenAsync(
             async () =>
             {
-                var metrics = new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName, FailoverStore.MeterName);
+                var metrics = new PrometheusExposition(OriginMetrics.MeterName, KeyRingFile.MeterName, FailoverStore.MeterName, RabbitJobQueue.MeterName);
                 _admin = await AdminServer.StartAsync(options.AdminPort, metrics, () => model.Built.IsCompleted ? [] : ["the catalog is still being read"], loggers, cancellationToken);
                 return _admin.Address;
             },

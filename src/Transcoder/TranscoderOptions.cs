@@ -54,7 +54,7 @@ public sealed record TranscoderOptions
     /// </summary>
     public int MaxAttempts { get; init; } = 4;
 
-    /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, plus or minus 20 %. Default 1 s (1, 4, 16 s).</summary>
+    /// <summary>Delay before the second attempt, 1 ms to 1 min; every further one is four times as long, less up to 20 %. Default 1 s (1, 4, 16 s).</summary>
     public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>

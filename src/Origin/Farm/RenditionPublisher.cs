@@ -119,6 +119,12 @@ internal sealed partial class RenditionPublisher(
             Count(report, "published");
             LogPublished(logger, track.TrackId, report.JobId, files.Count);
         }
+        else
+        {
+            // An earlier try wrote it and lost the store's answer, or another origin did and died.
+            watch.Saw(track);
+            webhooks.Send(track);
+        }
 
         // 4, 5
         await RetireAsync(track.TrackId, cancellationToken);
@@ -163,14 +169,17 @@ internal sealed partial class RenditionPublisher(
             return;
         }
 
-        if (!changed)
+        if (!changed && (track is not { State: MasterState.Failed, Master: { } failed } || JobIds.Of(track.TrackId, failed.UploadId) != report.JobId))
         {
             LogStray(logger, report.JobId);
             return;
         }
 
+        // Not changed: an earlier try wrote it and lost the store's answer, or another origin did and died.
         watch.Saw(track!);
         webhooks.Send(track!);
+        if (!changed)
+            return;
         Count(report, OriginMetrics.Word(failure));
         LogFailed(logger, report.TrackId, report.JobId, failure, message);
     }

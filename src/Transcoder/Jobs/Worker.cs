@@ -198,10 +198,10 @@ internal sealed partial class Worker(IJobQueue queue, JobRunner runner, Transcod
         Worker = options.WorkerId,
     };
 
-    /// <summary>Four times longer each time, plus or minus 20 % so that jobs that failed together do not come back together.</summary>
+    /// <summary>Four times longer each time, less up to 20 % so that jobs that failed together do not come back together; never more, as a broker would round that up to its next delay.</summary>
     private TimeSpan RetryDelay(int attempt)
     {
-        var delay = options.RetryDelay * Math.Pow(4, Math.Min(attempt - 1, MaxBackoffSteps)) * (0.8 + (Random.Shared.NextDouble() * 0.4));
+        var delay = options.RetryDelay * Math.Pow(4, Math.Min(attempt - 1, MaxBackoffSteps)) * (0.8 + (Random.Shared.NextDouble() * 0.2));
         return delay < options.MaxRetryDelay ? delay : options.MaxRetryDelay;
     }
 
