@@ -109,7 +109,7 @@ internal sealed partial class JobDispatcher(
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {
-                LogNotRepaired(logger, e);
+                LogNotRepaired(logger, StackOf(e), e.Message);
             }
         }
     }
@@ -124,9 +124,10 @@ internal sealed partial class JobDispatcher(
         var repaired = 0;
         foreach (var track in model.Tracks.Values)
         {
-            if (track is not { State: MasterState.Queued, UploadId: { } uploadId })
+            // What a worker has in hand is neither lost nor waiting.
+            if (track is not { State: MasterState.Queued, UploadId: { } uploadId } || live.HeardSince(JobIds.Of(track.TrackId, uploadId), now - LifeSign))
                 continue;
-            var isLost = isIdle && now - (track.Enqueued?.At ?? track.UpdatedAt) > MarkGrace && !live.HeardSince(JobIds.Of(track.TrackId, uploadId), now - LifeSign);
+            var isLost = isIdle && now - (track.Enqueued?.At ?? track.UpdatedAt) > MarkGrace;
             var isMoreUrgent = track.Enqueued is { } mark && track.Urgency(releases.GetValueOrDefault(track.ReleaseId)?.Document.AvailableFrom, now) < mark.Urgency;
             if (!isLost && !isMoreUrgent)
                 continue;
@@ -163,11 +164,14 @@ internal sealed partial class JobDispatcher(
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {
                 // The queue or the store is away; both come back, and the job must not be lost.
-                LogRetry(logger, e, trackId);
+                LogRetry(logger, StackOf(e), trackId, e.Message);
                 await backoff.WaitAsync(cancellationToken);
             }
         }
     }
+
+    /// <summary>A broker that is away is no fault of this program: its message says all.</summary>
+    private static Exception? StackOf(Exception error) => error is QueueException ? null : error;
 
     private async Task MarkAsync(string trackId, string uploadId, EnqueuedJob mark, CancellationToken cancellationToken)
     {
@@ -181,8 +185,8 @@ internal sealed partial class JobDispatcher(
     [LoggerMessage(2301, LogLevel.Information, "{Count} queued tracks were handed to the farm again")]
     private static partial void LogSwept(ILogger logger, int count);
 
-    [LoggerMessage(2302, LogLevel.Warning, "The job of track {TrackId} could not be enqueued; it will be tried again")]
-    private static partial void LogRetry(ILogger logger, Exception exception, string trackId);
+    [LoggerMessage(2302, LogLevel.Warning, "The job of track {TrackId} could not be enqueued; it will be tried again: {Reason}")]
+    private static partial void LogRetry(ILogger logger, Exception? exception, string trackId, string reason);
 
     [LoggerMessage(2303, LogLevel.Error, "The job of track {TrackId} cannot be enqueued: {Reason}")]
     private static partial void LogUnreadable(ILogger logger, string trackId, string reason);
@@ -193,6 +197,6 @@ internal sealed partial class JobDispatcher(
     [LoggerMessage(2341, LogLevel.Information, "{Count} jobs were enqueued again: more urgent than before, or lost by the queue")]
     private static partial void LogRepaired(ILogger logger, int count);
 
-    [LoggerMessage(2342, LogLevel.Warning, "The queue could not be compared with the catalog; it will be tried again")]
-    private static partial void LogNotRepaired(ILogger logger, Exception exception);
+    [LoggerMessage(2342, LogLevel.Warning, "The queue could not be compared with the catalog; it will be tried again: {Reason}")]
+    private static partial void LogNotRepaired(ILogger logger, Exception? exception, string reason);
 }

@@ -34,6 +34,9 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
     // A second of music can be a single loud onset.
     private const int BitrateSlackBytes = 8_192;
 
+    /// <summary>Of full scale. Encoders filter an offset out; a larger one than this is heard as a step at each end, and makes their loudness another.</summary>
+    private const double MaxKeptOffset = 0.05;
+
     /// <param name="folder">The job's folder.</param>
     /// <param name="plan">What was encoded.</param>
     /// <param name="masterFile">The master's name in the folder.</param>
@@ -69,7 +72,7 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
         }
 
         // 4. loudness
-        var lufs = await CheckLoudnessAsync(folder, masterFile, plan, encoded.Measured.Lufs, loudness.Lufs, onProgress, cancellationToken);
+        var lufs = await CheckLoudnessAsync(folder, masterFile, plan, encoded.Measured, loudness.Lufs, onProgress, cancellationToken);
 
         // 5. and 6. sizes and first sounds
         for (var i = 0; i < layouts.Count; i++)
@@ -144,8 +147,10 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
 
     /// <returns>Integrated loudness of each rendition.</returns>
     private async Task<double[]> CheckLoudnessAsync(
-        string folder, string masterFile, EncodePlan plan, IReadOnlyDictionary<string, double> fed, IReadOnlyDictionary<string, double> decoded, Func<bool> onProgress, CancellationToken cancellationToken)
+        string folder, string masterFile, EncodePlan plan, MasterMeasurement master, IReadOnlyDictionary<string, double> decoded, Func<bool> onProgress, CancellationToken cancellationToken)
     {
+        var fed = master.Lufs;
+        var offset = master.Report.Channels.Max(c => Math.Abs(c.DcOffset));
         var lufs = new double[plan.Renditions.Count];
         var suspects = new List<(PlannedRendition Rendition, string Problem)>();
         for (var i = 0; i < lufs.Length; i++)
@@ -167,8 +172,11 @@ internal sealed class Verifier(ToolSet tools, ToolCage cage, TranscoderOptions o
         for (var i = 0; i < suspects.Count; i++)
         {
             var (rendition, problem) = suspects[i];
-            if (Problem(rendition, Measured(inBand.Lufs, DecodeArguments.FedFilter(i)), Measured(inBand.Lufs, DecodeArguments.Filter(i)), inBand: true) is { } again)
-                throw Failed(Name(rendition), $"{problem}, and below {LoudnessBound.BandHz} Hz {again}");
+            if (Problem(rendition, Measured(inBand.Lufs, DecodeArguments.FedFilter(i)), Measured(inBand.Lufs, DecodeArguments.Filter(i)), inBand: true) is not { } again)
+                continue;
+            throw offset > MaxKeptOffset
+                ? new JobException(JobFailure.CorruptMaster, string.Create(CultureInfo.InvariantCulture, $"The master has a constant (DC) offset of {offset:0.00} of full scale, which no lossy encoder keeps; remove it with a high-pass filter and upload it again."))
+                : Failed(Name(rendition), $"{problem}, and below {LoudnessBound.BandHz} Hz {again}");
         }
 
         return lufs;

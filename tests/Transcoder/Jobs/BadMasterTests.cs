@@ -106,6 +106,9 @@ public sealed class BadMasterTests(SharedFarm shared)
         IsRefusedAsync(new Master { Samples = 44_100, Bits = 32, IsFloat = true, Sound = (t, _) => t > 0.5 ? double.NaN : 0.1 }.ToWav(), JobFailure.CorruptMaster, "not numbers");
 
     [Fact]
+    public Task ConstantOffset_ThatNoEncoderKeeps() => IsRefusedAsync((Master.OfSeconds(6) with { Sound = (_, _) => 0.5 }).ToWav(), JobFailure.CorruptMaster, "offset of 0.50");
+
+    [Fact]
     public async Task OtherBytesThanTheCatalogNames()
     {
         var job = await _farm.UploadAsync(Wav()) with { MasterSha256 = new string('a', 64) };
