@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization.Metadata;
@@ -38,17 +39,8 @@ internal sealed class OriginClient : IDisposable
         AnswerAsync(HttpMethod.Post, "/v1/playback", JsonContent.Create(request, ApiJson.Default.PlaybackRequest), ApiJson.Default.PlaybackAnswer, cancellationToken);
 
     /// <summary>All releases, page by page.</summary>
-    public async IAsyncEnumerable<ReleaseSummary> ListReleasesAsync([System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        string? next = "/v1/releases";
-        while (next is not null)
-        {
-            var page = await AnswerAsync(HttpMethod.Get, next, null, ApiJson.Default.ReleasePage, cancellationToken);
-            foreach (var release in page.Releases)
-                yield return release;
-            next = page.Next;
-        }
-    }
+    public IAsyncEnumerable<ReleaseSummary> ListReleasesAsync(CancellationToken cancellationToken) =>
+        ListAsync("/v1/releases", ApiJson.Default.ReleasePage, page => (page.Releases, page.Next), cancellationToken);
 
     /// <summary>Uploads a master; the origin checks the digest before it accepts.</summary>
     public async Task<TrackStatus> PutMasterAsync(
@@ -103,17 +95,8 @@ internal sealed class OriginClient : IDisposable
     /// <summary>All jobs, page by page.</summary>
     /// <param name="phase">As the API writes it; null: all.</param>
     /// <param name="cancellationToken">Ends it.</param>
-    public async IAsyncEnumerable<JobStatus> ListJobsAsync(string? phase, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        string? next = phase is null ? "/v1/jobs" : $"/v1/jobs?phase={Escape(phase)}";
-        while (next is not null)
-        {
-            var page = await AnswerAsync(HttpMethod.Get, next, null, ApiJson.Default.JobPage, cancellationToken);
-            foreach (var job in page.Jobs)
-                yield return job;
-            next = page.Next;
-        }
-    }
+    public IAsyncEnumerable<JobStatus> ListJobsAsync(string? phase, CancellationToken cancellationToken) =>
+        ListAsync(phase is null ? "/v1/jobs" : $"/v1/jobs?phase={Escape(phase)}", ApiJson.Default.JobPage, page => (page.Jobs, page.Next), cancellationToken);
 
     /// <summary>The public path of a track's rendition.</summary>
     public async Task<string> FindRenditionPathAsync(string trackId, string quality, string? codec, CancellationToken cancellationToken)
@@ -130,6 +113,17 @@ internal sealed class OriginClient : IDisposable
     public void Dispose() => _http.Dispose();
 
     private static ByteArrayContent JsonOf(byte[] json) => new(json) { Headers = { ContentType = new MediaTypeHeaderValue("application/json") } };
+
+    private async IAsyncEnumerable<TItem> ListAsync<TPage, TItem>(
+        string path, JsonTypeInfo<TPage> type, Func<TPage, (IReadOnlyList<TItem> Items, string? Next)> read, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        for (string? next = path; next is not null;)
+        {
+            (var items, next) = read(await AnswerAsync(HttpMethod.Get, next, null, type, cancellationToken));
+            foreach (var item in items)
+                yield return item;
+        }
+    }
 
     private static string Escape(string text) => Uri.EscapeDataString(text);
 

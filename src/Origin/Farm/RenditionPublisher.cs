@@ -105,8 +105,7 @@ internal sealed partial class RenditionPublisher(
                 // A backfill changes nothing that a receiver waits for, a hundred million times.
                 return JobIds.BackfillLadder(report.JobId) is null ? webhooks.Announce(ready) : ready;
             }, cancellationToken))!;
-            watch.Saw(track);
-            webhooks.Send(track);
+            Tell(track);
             if (superseded)
             {
                 // A newer master or an operator's cancel came between 2 and 3. What 2 wrote is taken back, unless the renditions that play are among it.
@@ -122,8 +121,7 @@ internal sealed partial class RenditionPublisher(
         else
         {
             // An earlier try wrote it and lost the store's answer, or another origin did and died.
-            watch.Saw(track);
-            webhooks.Send(track);
+            Tell(track);
         }
 
         // 4, 5
@@ -169,19 +167,25 @@ internal sealed partial class RenditionPublisher(
             return;
         }
 
-        if (!changed && (track is not { State: MasterState.Failed, Master: { } failed } || JobIds.Of(track.TrackId, failed.UploadId) != report.JobId))
+        if (!changed)
         {
+            // An earlier try may have written it and lost the store's answer, or another origin did and died.
+            if (track is { State: MasterState.Failed, Master: { } master } && JobIds.Of(track.TrackId, master.UploadId) == report.JobId)
+                Tell(track);
             LogStray(logger, report.JobId);
             return;
         }
 
-        // Not changed: an earlier try wrote it and lost the store's answer, or another origin did and died.
-        watch.Saw(track!);
-        webhooks.Send(track!);
-        if (!changed)
-            return;
+        Tell(track!);
         Count(report, OriginMetrics.Word(failure));
         LogFailed(logger, report.TrackId, report.JobId, failure, message);
+    }
+
+    /// <summary>This origin's lists, and the receivers of webhooks.</summary>
+    private void Tell(TrackManifest track)
+    {
+        watch.Saw(track);
+        webhooks.Send(track);
     }
 
     /// <summary>Made from the newest master, and no operator has cancelled it; of a backfill, also with its ladder, and of a master that plays.</summary>

@@ -46,7 +46,7 @@ internal static class FfmpegArguments
     /// Cuts off what exceeds full scale. FLAC has to; and each lossy codec would make something else of it: of a tone at +6 dBFS, Vorbis keeps the level,
     /// ffmpeg's AAC encoder takes 6.5 dB away.
     /// </summary>
-    public const string ClipFloat = "aformat=sample_fmts=s32";
+    public const string ClipFloat = "aresample=out_sample_fmt=s32";
 
     private static readonly string[] Reproducible = ["-map_metadata", "-1", "-map_metadata:s:a", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"];
 
@@ -122,7 +122,6 @@ internal static class FfmpegArguments
         {
             Add($"[0:a:0]asplit={sources.Count + 1}[measure]{Labels(sources)}");
         }
-
 
         Add($"[measure]{Loudness(MasterStats, master.Channels)}:peak=true+sample,astats@{MasterStats}=measure_perchannel=all,silencedetect=n=-60dB:d=2[measured]");
         if (master.FitsFlac)
