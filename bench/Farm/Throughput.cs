@@ -180,8 +180,8 @@ internal static class Throughput
                 .Append(CultureInfo.InvariantCulture, $"nice -n 10 {Command(tools.Ffmpeg, DecodeArguments.Whole(plan.Renditions))} >/dev/null 2>&1\n")
                 .Append(CultureInfo.InvariantCulture, $"{Command(tools.Flac, ["-t", "-s", .. flac])}\n");
             foreach (var file in files)
-                script.Append(CultureInfo.InvariantCulture, $"head -c 8192 {file} >head-{file}\n");
-            script.Append(CultureInfo.InvariantCulture, $"nice -n 10 {Command(tools.Ffmpeg, DecodeArguments.Prefixes(heads))} >/dev/null 2>&1\n")
+                script.Append(CultureInfo.InvariantCulture, $"head -c 16384 {file} >head-{file}\n");
+            script.Append(CultureInfo.InvariantCulture, $"nice -n 10 {Command(tools.Ffmpeg, DecodeArguments.Prefixes(heads))} >/dev/null 2>&1 || true\n")
                 .Append(CultureInfo.InvariantCulture, $"sha256sum {string.Join(' ', files)} >digests; sync {string.Join(' ', files)}\n");
             await File.WriteAllTextAsync(Path.Combine(scripts, $"{i}.sh"), script.ToString());
         }

@@ -29,8 +29,9 @@ internal static class FfmpegArguments
     /// <summary>Instance name of the filters that measure the master.</summary>
     public const string MasterStats = "master";
 
-    // AV_LOG_DEBUG: its ten lines per second are printed at no level that is asked for. The word quiet is not known to ffmpeg 5.1.
-    private const int NoFrameLog = 48;
+    // ffmpeg 5.1 knows two words here, and takes every other value for info: ten lines per second of audio and filter, each of which wakes their reader. At
+    // the log level of the encode run this is silent.
+    private const string NoFrameLog = "verbose";
 
     // soxr at 28 bits: twice what a 16-bit master holds, and transparent for 24. The internal format is named, because swresample would
     // stay in 16 bits for a 16-bit master, and then neither resample in float nor dither.
