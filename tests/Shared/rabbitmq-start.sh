@@ -38,7 +38,7 @@ export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_NODENAME="test-$port@localhost"
 export ERL_EPMD_PORT=$((port + 2)) ERL_CRASH_DUMP_SECONDS=0
 export RABBITMQ_CONFIG_FILE="$folder/rabbitmq" RABBITMQ_MNESIA_BASE="$folder/mnesia" RABBITMQ_LOG_BASE="$folder/log"
 export RABBITMQ_ENABLED_PLUGINS_FILE="$folder/plugins" RABBITMQ_PID_FILE="$folder/pid" RABBITMQ_DIST_PORT="$dist"
-export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-start_epmd false -erl_epmd_port $dist -kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none"
+export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-start_epmd false -erl_epmd_port $dist -kernel inet_dist_use_interface {127,0,0,1} +S 2:2 -rabbit dead_letter_worker_publisher_confirm_timeout 5000 +sbwt none"
 # Then the script becomes the broker instead of standing beside it, and the id to signal is known.
 export RUNNING_UNDER_SYSTEMD=true
 
